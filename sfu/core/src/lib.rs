@@ -1,0 +1,8 @@
+//! The pure core of Weir: one shard of a selective forwarding unit.
+//!
+//! No sockets, no clock, no threads: time, datagrams and commands come in as arguments, and everything that shall
+//! happen outside comes back as values. See `docs/ARCHITECTURE.md` for a packet's way through it.
+
+pub mod allocator;
+pub mod api;
+pub mod stats;

@@ -1,0 +1,8 @@
+//! The IO shell of Weir: worker threads that each own one shard of the core and one socket on the media port.
+//!
+//! [`Sfu`] is the handle that signaling holds: cheap to clone, safe to use from any task.
+
+mod handle;
+
+pub use handle::{Session, Sfu, SfuConfig, SfuError, StartError};
+pub use weir_core::{allocator, api, stats};
