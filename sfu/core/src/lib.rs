@@ -5,4 +5,5 @@
 
 pub mod allocator;
 pub mod api;
+pub mod forward;
 pub mod stats;
