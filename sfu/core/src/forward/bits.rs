@@ -12,20 +12,12 @@ pub(super) struct Bits<'a> {
 
 impl<'a> Bits<'a> {
     pub(super) const fn new(data: &'a [u8]) -> Self {
-        Self {
-            data,
-            at: 0,
-            escaped: false,
-        }
+        Self { data, at: 0, escaped: false }
     }
 
     /// Of a NAL unit: the third byte of 00 00 03 is left out (ITU-T H.264, section 7.4.1.1).
     pub(super) const fn of_nal_unit(data: &'a [u8]) -> Self {
-        Self {
-            data,
-            at: 0,
-            escaped: true,
-        }
+        Self { data, at: 0, escaped: true }
     }
 
     pub(super) fn flag(&mut self) -> Option<bool> {

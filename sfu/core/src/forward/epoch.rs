@@ -18,10 +18,7 @@ pub(super) struct Epochs<T> {
 
 impl<T: Copy> Epochs<T> {
     pub(super) const fn new() -> Self {
-        Self {
-            kept: [None; EPOCHS_KEPT],
-            newest: None,
-        }
+        Self { kept: [None; EPOCHS_KEPT], newest: None }
     }
 
     /// Opens `epoch`, or says anew what holds in it.
@@ -32,9 +29,7 @@ impl<T: Copy> Epochs<T> {
 
     /// What holds in `epoch`; none if it was never opened or is forgotten.
     pub(super) fn get(&self, epoch: Epoch) -> Option<T> {
-        self.kept[Self::place(epoch)]
-            .filter(|(kept, _)| *kept == epoch)
-            .map(|(_, value)| value)
+        self.kept[Self::place(epoch)].filter(|(kept, _)| *kept == epoch).map(|(_, value)| value)
     }
 
     /// The epoch opened last.

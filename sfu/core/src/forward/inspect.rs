@@ -31,11 +31,7 @@ pub struct PacketInfo {
 /// Reads an RTP payload of `codec`. Of a payload that is cut or broken it tells what it can; it never fails.
 pub fn inspect(codec: Codec, payload: &[u8]) -> PacketInfo {
     match codec {
-        Codec::Opus => PacketInfo {
-            keyframe_start: true,
-            frame_start: true,
-            ..PacketInfo::default()
-        },
+        Codec::Opus => PacketInfo { keyframe_start: true, frame_start: true, ..PacketInfo::default() },
         Codec::Vp8 => vp8::inspect(payload),
         Codec::Vp9 => vp9::inspect(payload),
         Codec::H264 => h264::inspect(payload),

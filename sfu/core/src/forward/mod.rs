@@ -19,6 +19,7 @@ mod bits;
 pub mod codec;
 mod epoch;
 pub mod inspect;
+pub mod red;
 pub mod sequence;
 pub mod timestamp;
 

@@ -41,12 +41,7 @@ impl SequenceMapper {
     /// A mapper whose first packet gets the number `start`, best random in `0..2^15` (RFC 3550, section 5.1; the upper
     /// half is left free because SRTP loses count if the first packets are lost just before the wrap).
     pub const fn new(start: u64) -> Self {
-        Self {
-            next_out: start,
-            next_epoch: 0,
-            segments: [None; EPOCHS_KEPT],
-            newest: 0,
-        }
+        Self { next_out: start, next_epoch: 0, segments: [None; EPOCHS_KEPT], newest: 0 }
     }
 
     /// The number that the next packet in order will get.
@@ -82,18 +77,10 @@ impl SequenceMapper {
     /// is not in force, or is older than the history.
     pub fn forward(&mut self, source: u32, in_seq: u64) -> Option<Mapped> {
         if let Some(segment) = self.advance(source, in_seq, Step::Forward) {
-            return Some(Mapped {
-                sequence: self.next_out - 1,
-                epoch: segment,
-                late: false,
-            });
+            return Some(Mapped { sequence: self.next_out - 1, epoch: segment, late: false });
         }
         let segment = self.holding(source, in_seq)?;
-        Some(Mapped {
-            sequence: segment.number(in_seq)?,
-            epoch: segment.epoch,
-            late: true,
-        })
+        Some(Mapped { sequence: segment.number(in_seq)?, epoch: segment.epoch, late: true })
     }
 
     /// Leaves the packet out for good: in order, its number goes to the next packet. If a later packet has been sent
@@ -119,8 +106,7 @@ impl SequenceMapper {
 
     /// Whether `in_seq` is the packet that comes next in order, nothing between.
     pub fn is_next(&self, source: u32, in_seq: u64) -> bool {
-        self.current()
-            .is_some_and(|s| !s.closed && s.source == source && s.next_in == in_seq)
+        self.current().is_some_and(|s| !s.closed && s.source == source && s.next_in == in_seq)
     }
 
     /// The epoch in force.
@@ -161,14 +147,11 @@ impl SequenceMapper {
 
     /// The newest segment that `in_seq` falls into.
     fn holding(&self, source: u32, in_seq: u64) -> Option<&Segment> {
-        self.newest_first()
-            .find_map(|at| self.segments[at].as_ref().filter(|s| s.holds(source, in_seq)))
+        self.newest_first().find_map(|at| self.segments[at].as_ref().filter(|s| s.holds(source, in_seq)))
     }
 
     fn holding_mut(&mut self, source: u32, in_seq: u64) -> Option<&mut Segment> {
-        let at = self
-            .newest_first()
-            .find(|&at| self.segments[at].as_ref().is_some_and(|s| s.holds(source, in_seq)))?;
+        let at = self.newest_first().find(|&at| self.segments[at].as_ref().is_some_and(|s| s.holds(source, in_seq)))?;
         self.segments[at].as_mut()
     }
 

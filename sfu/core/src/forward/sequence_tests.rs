@@ -133,10 +133,7 @@ fn a_resend_from_before_a_switch_keeps_its_old_mapping_and_epoch() {
     assert_eq!(sent(&mut mapper, F, 40), Some(104));
 
     let late = mapper.forward(F, 11);
-    assert_eq!(
-        late.map(|m| (m.sequence, Some(m.epoch), m.late)),
-        Some((101, before, true))
-    );
+    assert_eq!(late.map(|m| (m.sequence, Some(m.epoch), m.late)), Some((101, before, true)));
     assert_eq!(sent(&mut mapper, F, 13), None, "came after the switch away");
     assert_eq!(sent(&mut mapper, H, 499), None, "came before the switch to it");
 }
@@ -192,10 +189,7 @@ fn more_than_32768_dropped_packets_leave_no_gap() {
 fn the_wire_number_wraps_without_a_gap() {
     let mut mapper = SequenceMapper::new(0xfffe);
     mapper.switch(F, 0x2_fffe);
-    let wire: Vec<_> = (0x2_fffe..0x3_0002)
-        .filter_map(|s| sent(&mut mapper, F, s))
-        .map(|s| s as u16)
-        .collect();
+    let wire: Vec<_> = (0x2_fffe..0x3_0002).filter_map(|s| sent(&mut mapper, F, s)).map(|s| s as u16).collect();
     assert_eq!(wire, [0xfffe, 0xffff, 0, 1]);
 }
 

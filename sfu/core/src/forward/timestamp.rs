@@ -49,12 +49,7 @@ struct Newest {
 impl TimestampMapper {
     /// A mapper whose first frame gets the timestamp `start`, best random. The least step at a switch is 1 ms.
     pub const fn new(start: u32) -> Self {
-        Self {
-            start,
-            min_step: Duration::from_millis(1),
-            offsets: Epochs::new(),
-            newest: None,
-        }
+        Self { start, min_step: Duration::from_millis(1), offsets: Epochs::new(), newest: None }
     }
 
     /// Likewise with another least step: for audio the length of a packet (20 ms), so that the last packet before a

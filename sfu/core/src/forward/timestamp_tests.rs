@@ -21,10 +21,7 @@ fn running(start: u32) -> (TimestampMapper, Instant) {
     let t = origin() + Duration::from_secs(1);
     assert_eq!(mapper.switch(A, t - ms(66), 0, VIDEO, None), Basis::Start);
     for (frame, back) in [(0, 66), (1, 33), (2, 0)] {
-        assert_eq!(
-            mapper.map(A, t - ms(back), frame * 3000),
-            Some(start.wrapping_add(frame * 3000))
-        );
+        assert_eq!(mapper.map(A, t - ms(back), frame * 3000), Some(start.wrapping_add(frame * 3000)));
     }
     (mapper, t)
 }
@@ -113,10 +110,7 @@ fn a_mute_that_stopped_the_timestamps_is_bridged_by_the_time_that_passed() {
 fn a_mute_during_which_the_timestamps_went_on_is_bridged_alike() {
     let (mut mapper, t) = running(0);
     mapper.switch(B, t + ms(10_000), 6000 + 10 * VIDEO, VIDEO, None);
-    assert_eq!(
-        mapper.map(B, t + ms(10_000), 6000 + 10 * VIDEO),
-        Some(6000 + 10 * VIDEO)
-    );
+    assert_eq!(mapper.map(B, t + ms(10_000), 6000 + 10 * VIDEO), Some(6000 + 10 * VIDEO));
 }
 
 #[test]
@@ -160,10 +154,7 @@ fn an_epoch_that_is_forgotten_is_not_mapped() {
 fn sender_reports_place_one_layer_on_the_other_whichever_came_first() {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let low = SenderReport { wall, rtp: 1000 };
-    let high = SenderReport {
-        wall: wall + ms(500),
-        rtp: u32::MAX - 4499,
-    };
+    let high = SenderReport { wall: wall + ms(500), rtp: u32::MAX - 4499 };
     // 100 ms after the high layer's report is 600 ms after the low one's.
     let in_high = high.rtp.wrapping_add(9000);
     let in_low = 1000 + 54_000;
@@ -175,10 +166,7 @@ fn sender_reports_place_one_layer_on_the_other_whichever_came_first() {
 fn sender_reports_meet_at_the_nearest_tick() {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let low = SenderReport { wall, rtp: 0 };
-    let high = SenderReport {
-        wall: wall + Duration::from_nanos(11_100),
-        rtp: 0,
-    };
+    let high = SenderReport { wall: wall + Duration::from_nanos(11_100), rtp: 0 };
     assert_eq!(high.on_timeline_of(&low, 0, VIDEO), 1);
     assert_eq!(low.on_timeline_of(&high, 0, VIDEO), u32::MAX);
 }

@@ -68,11 +68,7 @@ struct Elements<'a> {
 
 impl<'a> Elements<'a> {
     const fn new(head: u8, rest: &'a [u8]) -> Self {
-        Self {
-            rest,
-            count: head >> 4 & 0x03,
-            taken: 0,
-        }
+        Self { rest, count: head >> 4 & 0x03, taken: 0 }
     }
 }
 
@@ -127,12 +123,7 @@ impl<'a> Obu<'a> {
         if head & 0x02 != 0 {
             (_, payload) = leb128(payload)?;
         }
-        Some(Self {
-            kind: head >> 3 & 0x0f,
-            tid,
-            sid,
-            payload,
-        })
+        Some(Self { kind: head >> 3 & 0x0f, tid, sid, payload })
     }
 }
 
@@ -153,10 +144,7 @@ impl SequenceHeader {
         } else {
             skip_operating_points(&mut bits)
         };
-        Some(Self {
-            reduced_still_picture,
-            resolution: operating_points.and_then(|()| max_frame_size(&mut bits)),
-        })
+        Some(Self { reduced_still_picture, resolution: operating_points.and_then(|()| max_frame_size(&mut bits)) })
     }
 }
 

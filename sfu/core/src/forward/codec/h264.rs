@@ -78,11 +78,7 @@ pub fn resolution(body: &[u8]) -> Option<(u16, u16)> {
     let profile = bits.number(8)?;
     bits.skip(16)?; // constraint flags, level_idc
     bits.exp_golomb()?; // seq_parameter_set_id
-    let chroma = if has_chroma_format(profile) {
-        chroma_format(&mut bits)?
-    } else {
-        Chroma::C420
-    };
+    let chroma = if has_chroma_format(profile) { chroma_format(&mut bits)? } else { Chroma::C420 };
     bits.exp_golomb()?; // log2_max_frame_num_minus4
     skip_picture_order(&mut bits)?;
     bits.exp_golomb()?; // max_num_ref_frames
@@ -96,12 +92,7 @@ pub fn resolution(body: &[u8]) -> Option<(u16, u16)> {
     }
     bits.skip(1)?; // direct_8x8_inference_flag
     let [left, right, top, bottom] = if bits.flag()? {
-        [
-            bits.exp_golomb()?,
-            bits.exp_golomb()?,
-            bits.exp_golomb()?,
-            bits.exp_golomb()?,
-        ]
+        [bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?]
     } else {
         [0; 4]
     };
@@ -137,10 +128,7 @@ impl Chroma {
 }
 
 const fn has_chroma_format(profile_idc: u32) -> bool {
-    matches!(
-        profile_idc,
-        44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244
-    )
+    matches!(profile_idc, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244)
 }
 
 fn chroma_format(bits: &mut Bits<'_>) -> Option<Chroma> {

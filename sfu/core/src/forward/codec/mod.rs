@@ -44,10 +44,7 @@ impl<'a> Bytes<'a> {
 
     fn field(&mut self) -> Option<ByteField> {
         let offset = self.at;
-        Some(ByteField {
-            value: self.byte()?,
-            offset,
-        })
+        Some(ByteField { value: self.byte()?, offset })
     }
 
     fn be16(&mut self) -> Option<u16> {

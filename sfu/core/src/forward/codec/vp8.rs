@@ -66,10 +66,7 @@ impl Vp8Descriptor {
                 self.layer_sync = field.value & 0x20 != 0;
             }
             if has_key {
-                self.key_idx = Some(ByteField {
-                    value: field.value & 0x1f,
-                    offset: field.offset,
-                });
+                self.key_idx = Some(ByteField { value: field.value & 0x1f, offset: field.offset });
             }
         }
         Some(())

@@ -127,11 +127,7 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         return PacketInfo::default();
     };
     let keyframe_start = descriptor.starts_keyframe();
-    let from_frame = || {
-        keyframe_start
-            .then(|| frame_resolution(&payload[descriptor.len..]))
-            .flatten()
-    };
+    let from_frame = || keyframe_start.then(|| frame_resolution(&payload[descriptor.len..])).flatten();
     PacketInfo {
         keyframe_start,
         frame_start: descriptor.start_of_frame,
