@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn report(ms: u64, rtp: u32) -> SenderReport {
-        SenderReport { ntp: ntp(SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000 + ms)), rtp }
+        SenderReport { wall: SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000 + ms), rtp }
     }
 
     fn close(a: Instant, b: Instant) -> bool {

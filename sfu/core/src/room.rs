@@ -180,9 +180,10 @@ pub(crate) fn fill<T: Copy + PartialEq>(seats: &[Seat<T>], desired: &[T]) -> Vec
     }
     let free = seats.iter().zip(&shown).filter(|(seat, now)| seat.open && now.is_none()).count();
     let wanted: Vec<T> = desired.iter().copied().filter(|d| !shown.contains(&Some(*d))).take(free).collect();
-    for (seat, slot) in seats.iter().zip(shown.iter_mut()) {
-        if seat.open && slot.is_none() && seat.pinned.is_none() {
-            *slot = seat.now.filter(|now| wanted.contains(now));
+    for (index, seat) in seats.iter().enumerate() {
+        let stays = seat.now.filter(|now| wanted.contains(now) && !shown.contains(&Some(*now)));
+        if seat.open && shown[index].is_none() {
+            shown[index] = stays;
         }
     }
     let mut rest = wanted.iter().copied().filter(|w| !shown.contains(&Some(*w))).collect::<Vec<_>>().into_iter();

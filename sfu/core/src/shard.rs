@@ -5,8 +5,6 @@ mod commands;
 mod media;
 mod queries;
 mod rooms;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
