@@ -21,8 +21,11 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// Frame number, keyframe start, frame start and resolution of each recorded packet.
-fn read(codec: Codec, file: &str) -> Vec<(u32, bool, bool, Option<(u16, u16)>)> {
+/// Frame number, keyframe start, frame start and resolution.
+type Facts = (u32, bool, bool, Option<(u16, u16)>);
+
+/// What each recorded packet tells.
+fn read(codec: Codec, file: &str) -> Vec<Facts> {
     let packets = recorded(file).into_iter();
     packets
         .map(|(frame, payload)| {
