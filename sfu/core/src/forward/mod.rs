@@ -8,6 +8,7 @@
 //! | [`sequence`] | RTP sequence numbers: contiguous, a gap only where a packet was lost |
 //! | [`timestamp`] | RTP timestamps: one clock over all sources, never backwards on a new frame |
 //! | [`vp8`], [`vp9`] | picture ids and what counts with them in the payload descriptor |
+//! | [`red`] | plain Opus out of RED, for receivers without it |
 //! | [`mod@inspect`] | reads only: where keyframes start, layers, resolution |
 //!
 //! Every change of source is an [`Epoch`]. [`SequenceMapper::switch`] opens it and [`SequenceMapper::forward`] says
@@ -21,6 +22,7 @@ pub mod codec;
 mod counter;
 mod epoch;
 pub mod inspect;
+pub mod red;
 pub mod sequence;
 pub mod timestamp;
 pub mod vp8;
