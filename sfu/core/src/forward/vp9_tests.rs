@@ -26,11 +26,7 @@ fn switch(rewriter: &mut Vp9Rewriter, epoch: Epoch, payload: &[u8]) -> Vec<u8> {
 }
 
 const fn of(epoch: Epoch, late: bool) -> Mapped {
-    Mapped {
-        sequence: 0,
-        epoch,
-        late,
-    }
+    Mapped { sequence: 0, epoch, late }
 }
 
 fn send(rewriter: &mut Vp9Rewriter, epoch: Epoch, payload: &[u8]) -> Vec<u8> {
@@ -83,18 +79,9 @@ fn a_fifteen_bit_picture_id_wraps() {
 fn a_seven_bit_picture_id_stays_seven_bits_wide() {
     let mut rewriter = Vp9Rewriter::new();
     switch(&mut rewriter, A, &long(300, 70));
-    assert_eq!(
-        switch(&mut rewriter, B, &short_flexible(126)),
-        short_flexible((301 & 0x7f) as u8)
-    );
-    assert_eq!(
-        send(&mut rewriter, B, &short_flexible(127)),
-        short_flexible((302 & 0x7f) as u8)
-    );
-    assert_eq!(
-        send(&mut rewriter, B, &short_flexible(0)),
-        short_flexible((303 & 0x7f) as u8)
-    );
+    assert_eq!(switch(&mut rewriter, B, &short_flexible(126)), short_flexible((301 & 0x7f) as u8));
+    assert_eq!(send(&mut rewriter, B, &short_flexible(127)), short_flexible((302 & 0x7f) as u8));
+    assert_eq!(send(&mut rewriter, B, &short_flexible(0)), short_flexible((303 & 0x7f) as u8));
     assert_eq!(switch(&mut rewriter, Epoch(2), &long(1, 1)), long(304, 71));
 }
 
