@@ -89,12 +89,12 @@ fn loss_from_the_publisher_is_asked_for_and_passed_on_in_place() {
     net.connect_all();
     net.write_video(publisher, 0, true);
     net.run(FRAME);
-    let mut count = 0;
+    let mut state = 1u64;
     net.loss.insert(
         publisher,
         Box::new(move |_, up| {
-            count += 1;
-            up && count % 7 == 0
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            up && (state >> 33) % 100 < 5
         }),
     );
     for n in 1..200 {
@@ -102,13 +102,18 @@ fn loss_from_the_publisher_is_asked_for_and_passed_on_in_place() {
         net.run(FRAME);
     }
     net.loss.clear();
+    for n in 200..210 {
+        // What follows a lost packet tells of it.
+        net.write_video(publisher, n, false);
+        net.run(FRAME);
+    }
     net.run(Duration::from_secs(1));
     let base = *net.video_of(viewer)[0].seq_no;
     for packet in net.video_of(viewer) {
         let number = (*packet.seq_no - base) as u8;
         assert_eq!(*packet.payload.last().unwrap(), number, "every packet has the number that was kept for it");
     }
-    assert!(net.video_of(viewer).len() >= 198, "{}", net.video_of(viewer).len());
+    assert!(net.video_of(viewer).len() >= 208, "{}", net.video_of(viewer).len());
 }
 
 #[test]
