@@ -161,6 +161,13 @@ fn h264_size_of_a_high_profile_1080p_set_is_cropped_from_1088() {
 }
 
 #[test]
+fn h264_size_is_read_past_emulation_prevention_bytes() {
+    // Baseline, level 0, so that the set's id follows two zero bytes; 20 by 15 macroblocks.
+    let info = inspect(Codec::H264, &hex("67 420000 03 0205c141f9"));
+    assert_eq!(info.resolution, Some((320, 240)));
+}
+
+#[test]
 fn av1_keyframe_starts_where_the_new_sequence_bit_is_set() {
     assert!(starts_keyframe(Codec::Av1, "18 32 00"), "N, W=1");
     assert!(!starts_keyframe(Codec::Av1, "98 32 00"), "a continued OBU is no start");

@@ -110,6 +110,13 @@ fn more_than_three_references_are_refused() {
     assert_eq!(Vp9Descriptor::parse(&[0xdc, 1, 0x03, 0x03, 0x03, 0x02, 0xab]), None);
 }
 
+#[test]
+fn the_payload_begins_after_the_whole_scalability_structure() {
+    // One layer without sizes; a group of two pictures with three references and none.
+    let payload = [0x8a, 1, 0x08, 2, 0x0c, 1, 2, 3, 0x00, 0xab];
+    assert_eq!(parse(&payload).len, 9);
+}
+
 proptest! {
     #[test]
     fn whatever_comes_only_the_counters_change(
