@@ -79,7 +79,10 @@ export class Room extends Emitter {
   /** @type {Signal | null} */ #signal = null;
   /** @type {Peer | null} */ #peer = null;
   #roster = new Roster((name, detail) => this.emit(name, detail));
-  #view = new View((slots) => this.#signal?.send({ type: 'view', slots }) ?? false);
+  #view = new View(
+    () => [...this.slots.values()].filter(({ kind }) => kind === 'video').map(({ mid }) => mid),
+    (slots) => this.#signal?.send({ type: 'view', slots }) ?? false,
+  );
   #stats = new StatsReader();
   #wantedSlots = DEFAULT_SLOTS;
   #rejoins = 0;
