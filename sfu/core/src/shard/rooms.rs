@@ -205,6 +205,9 @@ impl Shard {
         self.await_keyframes(key);
     }
 
+    /// The link to a participant carries this much.
+    pub(super) fn on_estimate(&mut self, _key: usize, _estimate: u64) {}
+
     /// Asks for the keyframes that a participant's slots wait for.
     fn await_keyframes(&mut self, key: usize) {
         let peer = &self.peers[key];
