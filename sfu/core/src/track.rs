@@ -7,6 +7,7 @@ use str0m::rtp::RtpPacket;
 
 use crate::allocator::LayerState;
 use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
+use crate::dominant::Activity;
 use crate::forward::{self, SenderReport};
 use crate::keyframes::KeyframeGate;
 use crate::participant::Format;
@@ -80,6 +81,9 @@ pub(crate) struct Track {
     pub format: Option<Format>,
     pub layers: Vec<Layer>,
     pub loudness: Loudness,
+    pub activity: Activity,
+    /// When it last held the floor.
+    pub held_floor: Option<Instant>,
     pub subscribers: Vec<Subscriber>,
     /// Higher is younger; the order in which tracks were published.
     pub number: u64,
@@ -102,7 +106,9 @@ impl Track {
         layer.bytes += packet.payload.len() as u64;
         layer.report = report;
         if self.kind == MediaKind::Audio {
-            self.loudness.update(now, packet.header.ext_vals.audio_level);
+            let level = packet.header.ext_vals.audio_level;
+            self.loudness.update(now, level);
+            level.into_iter().for_each(|level| self.activity.update(level));
             return Seen { keyframe_start: true, resized: false };
         }
         let info = forward::inspect(codec, &packet.payload);

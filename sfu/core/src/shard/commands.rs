@@ -214,6 +214,8 @@ impl Shard {
             format: None,
             layers: rids.into_iter().map(Layer::new).collect(),
             loudness: Default::default(),
+            activity: Default::default(),
+            held_floor: None,
             subscribers: Vec::new(),
             number: self.tracks_published,
             told_active: None,

@@ -9,6 +9,9 @@ use crate::room::{Seat, fill};
 use crate::timers::Timer;
 use crate::track::{Subscriber, rate};
 
+/// Audio packets of 20 ms in a tick.
+const TICK_PACKETS: usize = (TICK.as_millis() / 20) as usize;
+
 impl Shard {
     /// Tells one participant.
     pub(super) fn tell(&mut self, key: usize, notice: Notice) {
@@ -58,7 +61,9 @@ impl Shard {
             slot.track = None;
             slot.egress.detach();
         }
-        self.rooms[room].loudest.retain(|t| *t != track);
+        let ended_room = &mut self.rooms[room];
+        ended_room.loudest.retain(|t| *t != track);
+        ended_room.dominant = ended_room.dominant.filter(|t| *t != track);
         self.waiting.retain(|w| !(w.room == room && w.track == track));
         let publisher = self.peers[ended.publisher].conn.id;
         self.broadcast(room, Some(ended.publisher), Notice::TrackUnpublished(publisher, ended.id));
@@ -260,7 +265,10 @@ impl Shard {
         let rooms: Vec<usize> = self.rooms.iter().map(|(key, _)| key).collect();
         for room in rooms {
             self.tell_speakers(room);
-            if self.rooms[room].choose_loudest(self.now, self.config.loudest) {
+            let floor = self.rooms[room].floor();
+            self.rooms[room].choose_dominant(self.now, TICK_PACKETS);
+            let new_floor = self.rooms[room].floor() != floor;
+            if self.rooms[room].choose_loudest(self.now, self.config.loudest) || new_floor {
                 self.reassign(room);
             }
             if second {
