@@ -45,11 +45,6 @@ impl Room {
         self.tracks.iter().filter(move |(_, t)| t.publisher == publisher)
     }
 
-    /// The track that a participant sends on this line.
-    pub(crate) fn track_on(&self, publisher: usize, mid: Mid) -> Option<usize> {
-        self.tracks_of(publisher).find(|(_, t)| t.mid == mid).map(|(key, _)| key)
-    }
-
     /// The track of this id.
     pub(crate) fn track_by_id(&self, id: TrackId) -> Option<usize> {
         self.tracks.iter().find(|(_, t)| t.id == id).map(|(key, _)| key)
@@ -152,9 +147,16 @@ pub(crate) struct Member {
     /// The server fills slots that name no track.
     pub auto: bool,
     pub slots: Vec<Slot>,
+    /// What it publishes: the sending line, and the track's key in the room.
+    pub published: Vec<(Mid, usize)>,
 }
 
 impl Member {
+    /// The track that this participant sends on a line.
+    pub(crate) fn track_on(&self, mid: Mid) -> Option<usize> {
+        self.published.iter().find(|(m, _)| *m == mid).map(|(_, track)| *track)
+    }
+
     /// The member as the others see it.
     pub(crate) fn info(&self, id: ParticipantId, role: Role, key: usize, room: &Room) -> ParticipantInfo {
         ParticipantInfo {

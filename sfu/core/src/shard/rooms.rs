@@ -65,7 +65,9 @@ impl Shard {
         ended_room.loudest.retain(|t| *t != track);
         ended_room.dominant = ended_room.dominant.filter(|t| *t != track);
         self.waiting.retain(|w| !(w.room == room && w.track == track));
-        let publisher = self.peers[ended.publisher].conn.id;
+        let owner = &mut self.peers[ended.publisher];
+        owner.member.published.retain(|(_, t)| *t != track);
+        let publisher = owner.conn.id;
         self.broadcast(room, Some(ended.publisher), Notice::TrackUnpublished(publisher, ended.id));
         // A slot that showed it is told to be empty, or gets another track, by `reassign`.
         let told = ended.subscribers.into_iter().map(|s| s.key);
