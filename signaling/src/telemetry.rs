@@ -41,7 +41,7 @@ const CAPPED: [&str; 6] = [
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     /// The log filter is not one.
     #[error("telemetry.log: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
@@ -55,7 +55,7 @@ pub enum InitError {
 
 /// Keeps the exporter; flushes it when dropped.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     provider: Option<SdkTracerProvider>,
 }
 
@@ -71,7 +71,7 @@ impl Drop for Guard {
 /// Sets up logs, and traces where an endpoint is configured.
 ///
 /// Call it outside of a tokio runtime: the exporter brings a blocking HTTP client.
-pub fn init(config: &Telemetry) -> Result<Guard, InitError> {
+pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
     let mut filter = EnvFilter::try_new(&config.log)?;
     for directive in CAPPED {
         filter = filter.add_directive(directive.parse()?);
@@ -120,7 +120,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::Exp
 
 /// The life of one session, told to the log and to traces.
 #[derive(Debug)]
-pub struct Journey {
+pub(crate) struct Journey {
     room: Arc<str>,
     participant: ParticipantId,
     /// From the request to join until all steps are done. Dropped when they are.
@@ -132,7 +132,7 @@ pub struct Journey {
 
 impl Journey {
     /// Somebody wants in.
-    pub fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
+    pub(crate) fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
         let join = info_span!(target: JOURNEY, parent: None, "join", %room, %participant, ?role);
         Self {
             room: Arc::clone(room),
@@ -148,17 +148,17 @@ impl Journey {
     }
 
     /// It is in.
-    pub fn joined(&self, role: Role) {
+    pub(crate) fn joined(&self, role: Role) {
         info!(room = %self.room, participant = %self.participant, ?role, "joined");
     }
 
     /// The span to negotiate in.
-    pub fn offer(&self) -> Span {
+    pub(crate) fn offer(&self) -> Span {
         info_span!(target: JOURNEY, parent: self.join.as_ref().and_then(Span::id), "offer")
     }
 
     /// An offer was answered.
-    pub fn answered(&mut self, answer: &Answer) {
+    pub(crate) fn answered(&mut self, answer: &Answer) {
         for track in &answer.tracks {
             if self.published.insert(track.id) {
                 info!(room = %self.room, participant = %self.participant, track = %track.id, mid = track.mid, "published");
@@ -170,13 +170,13 @@ impl Journey {
     }
 
     /// Its offer was not taken.
-    pub fn refused(&mut self, code: Code) {
+    pub(crate) fn refused(&mut self, code: Code) {
         info!(room = %self.room, participant = %self.participant, code = code.text(), "offer refused");
         self.left(CloseReason::Left);
     }
 
     /// A notice came; milestones and unpublished tracks are of interest.
-    pub fn notice(&mut self, notice: &Notice) {
+    pub(crate) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Milestone(milestone) => self.milestone(*milestone),
             Notice::TrackUnpublished(participant, track) if *participant == self.participant => {
@@ -214,7 +214,7 @@ impl Journey {
     }
 
     /// It is out.
-    pub fn left(&mut self, reason: CloseReason) {
+    pub(crate) fn left(&mut self, reason: CloseReason) {
         self.steps.clear();
         self.join = None;
         info!(room = %self.room, participant = %self.participant, reason = reason_text(reason), "left");
@@ -231,7 +231,7 @@ fn name(milestone: Milestone) -> &'static str {
 }
 
 /// The reason as the protocol writes it.
-pub fn reason_text(reason: CloseReason) -> String {
+pub(crate) fn reason_text(reason: CloseReason) -> String {
     match serde_json::to_value(reason) {
         Ok(serde_json::Value::String(text)) => text,
         _ => String::new(),

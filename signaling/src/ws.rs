@@ -1,8 +1,9 @@
 //! The browser protocol `weir.v1` over WebSocket: docs/PROTOCOL.md.
 
+mod incoming;
 mod link;
 mod member;
-pub mod messages;
+mod outgoing;
 pub(crate) mod resume;
 
 use std::sync::Arc;
@@ -23,12 +24,13 @@ use crate::error::{Code, Problem};
 use crate::http::Source;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::telemetry::Journey;
+use incoming::{ClientMessage, Join as JoinMessage};
 use link::Link;
 use member::Member;
-use messages::{ClientMessage, Join as JoinMessage, ServerMessage};
+use outgoing::ServerMessage;
 
 /// The subprotocol spoken here.
-pub const SUBPROTOCOL: &str = "weir.v1";
+pub(crate) const SUBPROTOCOL: &str = "weir.v1";
 
 /// How long a client may take to say `join`.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -192,3 +194,6 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
 fn display_name(claims: &Claims, said: Option<String>) -> String {
     claims.name.clone().or(said).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use tokio::time::timeout;
 use weir_sfu::api::CloseReason;
 
-use super::messages::ServerMessage;
+use super::outgoing::ServerMessage;
 use crate::error::Code;
 
 /// How long one message may wait for the client to read. Notices queue meanwhile, in a queue with a bound.

@@ -14,8 +14,9 @@ use tracing::Instrument;
 use weir_sfu::api::{Assignment, CloseReason, Joined, Notice, Offer, ParticipantInfo};
 use weir_sfu::{Session, SfuError};
 
+use super::incoming::ClientMessage;
 use super::link::{Cut, Link};
-use super::messages::{ClientMessage, RoomLimits, ServerMessage, SlotLimits};
+use super::outgoing::{RoomLimits, ServerMessage, SlotLimits};
 use crate::app::App;
 use crate::error::{Code, Problem};
 use crate::telemetry::Journey;
