@@ -55,14 +55,7 @@ pub struct Claims {
 impl Claims {
     /// What everyone may do in development mode.
     fn development(room: &str) -> Self {
-        Self {
-            room: room.to_owned(),
-            publish: true,
-            subscribe: true,
-            admin: true,
-            exp: u64::MAX,
-            ..Self::default()
-        }
+        Self { room: room.to_owned(), publish: true, subscribe: true, admin: true, exp: u64::MAX, ..Self::default() }
     }
 
     /// True if it may use the admin API on this room.
@@ -107,10 +100,7 @@ impl Auth {
         validation.validate_nbf = true;
         // `aud` is not among the claims: rooms say what a token is for.
         validation.validate_aud = false;
-        Self {
-            keys: config.keys.iter().map(|key| (key.id.clone(), decoding(key))).collect(),
-            validation,
-        }
+        Self { keys: config.keys.iter().map(|key| (key.id.clone(), decoding(key))).collect(), validation }
     }
 
     /// False in development mode: there are no keys, and everyone may do everything.
@@ -166,34 +156,20 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Signs a token.
 pub fn sign(key: &Key, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
-    let header = Header {
-        kid: Some(key.id.clone()),
-        ..Header::new(Algorithm::HS256)
-    };
-    jsonwebtoken::encode(
-        &header,
-        claims,
-        &EncodingKey::from_secret(key.secret.expose().as_bytes()),
-    )
+    let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(key.secret.expose().as_bytes()))
 }
 
 /// Seconds since 1970.
 pub fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// `BYTES` random bytes of the operating system as URL-safe text.
-#[expect(
-    clippy::expect_used,
-    reason = "without randomness there are no secrets, and nothing else to fall back to"
-)]
+#[expect(clippy::expect_used, reason = "without randomness there are no secrets, and nothing else to fall back to")]
 pub(crate) fn random_text<const BYTES: usize>() -> String {
     let mut bytes = [0; BYTES];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut bytes)
-        .expect("the operating system gives random bytes");
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -222,28 +198,16 @@ mod tests {
     const SECRET: &str = "a secret that is long enough, and then some";
 
     fn key(id: &str, secret: &str) -> Key {
-        Key {
-            id: id.to_owned(),
-            secret: Secret::new(secret),
-        }
+        Key { id: id.to_owned(), secret: Secret::new(secret) }
     }
 
     fn auth() -> Auth {
-        Auth::new(&Config {
-            keys: vec![key("main", SECRET), key("next", &SECRET.repeat(2))],
-            ..Config::default()
-        })
+        Auth::new(&Config { keys: vec![key("main", SECRET), key("next", &SECRET.repeat(2))], ..Config::default() })
     }
 
     fn claims() -> Claims {
         let exp = unix_now() + 60;
-        Claims {
-            room: String::from("demo"),
-            sub: String::from("ann"),
-            publish: true,
-            exp,
-            ..Claims::default()
-        }
+        Claims { room: String::from("demo"), sub: String::from("ann"), publish: true, exp, ..Claims::default() }
     }
 
     #[test]
@@ -260,20 +224,14 @@ mod tests {
 
     #[test]
     fn an_expired_token_is_refused() {
-        let old = Claims {
-            exp: unix_now() - 10,
-            ..claims()
-        };
+        let old = Claims { exp: unix_now() - 10, ..claims() };
         let token = sign(&key("main", SECRET), &old).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Expired));
     }
 
     #[test]
     fn a_token_that_is_not_good_yet_is_refused() {
-        let early = Claims {
-            nbf: Some(unix_now() + 30),
-            ..claims()
-        };
+        let early = Claims { nbf: Some(unix_now() + 30), ..claims() };
         let token = sign(&key("main", SECRET), &early).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
     }
@@ -281,10 +239,7 @@ mod tests {
     #[test]
     fn a_token_without_an_end_is_refused() {
         let endless = serde_json::json!({"room": "demo", "sub": "ann", "publish": true});
-        let header = Header {
-            kid: Some(String::from("main")),
-            ..Header::new(Algorithm::HS256)
-        };
+        let header = Header { kid: Some(String::from("main")), ..Header::new(Algorithm::HS256) };
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let token = jsonwebtoken::encode(&header, &endless, &key).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
@@ -308,10 +263,7 @@ mod tests {
     #[test]
     fn other_algorithms_are_refused() {
         for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-            let header = Header {
-                kid: Some(String::from("main")),
-                ..Header::new(algorithm)
-            };
+            let header = Header { kid: Some(String::from("main")), ..Header::new(algorithm) };
             let key = EncodingKey::from_secret(SECRET.as_bytes());
             let token = jsonwebtoken::encode(&header, &claims(), &key).expect("signed");
             assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
@@ -331,19 +283,10 @@ mod tests {
     fn a_token_of_another_room_is_forbidden_over_http() {
         let token = sign(&key("main", SECRET), &claims()).expect("signed");
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::AUTHORIZATION,
-            format!("bearer {token}").parse().expect("a value"),
-        );
+        headers.insert(header::AUTHORIZATION, format!("bearer {token}").parse().expect("a value"));
         assert!(auth().http_claims(&headers, "demo").is_ok());
-        assert_eq!(
-            auth().http_claims(&headers, "other").map_err(|p| p.code),
-            Err(Code::Forbidden)
-        );
-        assert_eq!(
-            auth().http_claims(&HeaderMap::new(), "demo").map_err(|p| p.code),
-            Err(Code::Unauthorized)
-        );
+        assert_eq!(auth().http_claims(&headers, "other").map_err(|p| p.code), Err(Code::Forbidden));
+        assert_eq!(auth().http_claims(&HeaderMap::new(), "demo").map_err(|p| p.code), Err(Code::Unauthorized));
     }
 
     #[test]
@@ -356,16 +299,9 @@ mod tests {
     #[test]
     fn only_admins_administer_and_only_their_room() {
         assert!(!claims().administers("demo"));
-        let admin = Claims {
-            admin: true,
-            ..claims()
-        };
+        let admin = Claims { admin: true, ..claims() };
         assert!(admin.administers("demo") && !admin.administers("other"));
-        let all = Claims {
-            admin: true,
-            room: String::from(ANY_ROOM),
-            ..claims()
-        };
+        let all = Claims { admin: true, room: String::from(ANY_ROOM), ..claims() };
         assert!(all.administers("demo"));
     }
 

@@ -16,10 +16,7 @@ pub(crate) struct Origins {
 impl Origins {
     /// Takes the allow-list of the configuration.
     pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            allowed: config.http.allowed_origins.clone(),
-            development: config.development(),
-        }
+        Self { allowed: config.http.allowed_origins.clone(), development: config.development() }
     }
 
     /// True if a request with these headers may pass. Clients that are not browsers send no `Origin` and pass.
@@ -28,11 +25,7 @@ impl Origins {
             return true;
         };
         let Ok(origin) = origin.to_str() else { return false };
-        if self
-            .allowed
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
-        {
+        if self.allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
             return true;
         }
         if self.development {
@@ -40,9 +33,7 @@ impl Origins {
             return origin_authority(origin).is_some_and(is_loopback_authority);
         }
         let host = host(headers, uri);
-        origin_authority(origin)
-            .zip(host)
-            .is_some_and(|(origin, host)| same_authority(origin, host))
+        origin_authority(origin).zip(host).is_some_and(|(origin, host)| same_authority(origin, host))
     }
 
     /// True if the request names this very machine as the host. For what development mode leaves open.
@@ -64,10 +55,7 @@ fn origin_authority(origin: &str) -> Option<&str> {
 /// Compares authorities without the default ports: a proxy that ends TLS leaves the port away or not, as it likes.
 fn same_authority(left: &str, right: &str) -> bool {
     let bare = |text: &str| {
-        let text = text
-            .strip_suffix(":443")
-            .or_else(|| text.strip_suffix(":80"))
-            .unwrap_or(text);
+        let text = text.strip_suffix(":443").or_else(|| text.strip_suffix(":80")).unwrap_or(text);
         text.to_ascii_lowercase()
     };
     bare(left) == bare(right)
@@ -79,9 +67,7 @@ fn is_loopback_authority(authority: &str) -> bool {
         _ => authority,
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    let by_address = host
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|ip| ip.to_canonical().is_loopback());
+    let by_address = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
     by_address || host == "localhost" || host.ends_with(".localhost")
 }
 
@@ -93,73 +79,38 @@ mod tests {
     use crate::config::{Http, Key, Secret};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
     fn with_keys_pages_of_the_same_origin_and_listed_ones_pass() {
         let config = Config {
-            keys: vec![Key {
-                id: String::from("main"),
-                secret: Secret::new("x".repeat(32)),
-            }],
-            http: Http {
-                allowed_origins: vec![String::from("https://app.example.org")],
-                ..Default::default()
-            },
+            keys: vec![Key { id: String::from("main"), secret: Secret::new("x".repeat(32)) }],
+            http: Http { allowed_origins: vec![String::from("https://app.example.org")], ..Default::default() },
             ..Config::default()
         };
         let origins = Origins::new(&config);
         let passes = |pairs| origins.allow(&headers(pairs), &Uri::from_static("/"));
         assert!(passes(&[("host", "weir.example.org")]));
-        assert!(passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://weir.example.org")
-        ]));
-        assert!(passes(&[
-            ("host", "weir.example.org:443"),
-            ("origin", "https://weir.example.org")
-        ]));
-        assert!(passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://app.example.org")
-        ]));
-        assert!(!passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://evil.example")
-        ]));
+        assert!(passes(&[("host", "weir.example.org"), ("origin", "https://weir.example.org")]));
+        assert!(passes(&[("host", "weir.example.org:443"), ("origin", "https://weir.example.org")]));
+        assert!(passes(&[("host", "weir.example.org"), ("origin", "https://app.example.org")]));
+        assert!(!passes(&[("host", "weir.example.org"), ("origin", "https://evil.example")]));
         assert!(!passes(&[("host", "weir.example.org"), ("origin", "null")]));
-        assert!(!passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "http://localhost:3000")
-        ]));
+        assert!(!passes(&[("host", "weir.example.org"), ("origin", "http://localhost:3000")]));
     }
 
     #[test]
     fn in_development_only_loopback_pages_pass() {
         let origins = Origins::new(&Config::default());
         let passes = |pairs| origins.allow(&headers(pairs), &Uri::from_static("/"));
-        for origin in [
-            "http://localhost:3000",
-            "http://127.0.0.1:8080",
-            "https://[::1]:1",
-            "http://app.localhost",
-        ] {
+        for origin in ["http://localhost:3000", "http://127.0.0.1:8080", "https://[::1]:1", "http://app.localhost"] {
             let mut headers = headers(&[("host", "127.0.0.1:8080")]);
             headers.insert(header::ORIGIN, origin.parse().expect("a value"));
             assert!(origins.allow(&headers, &Uri::from_static("/")), "{origin}");
         }
         // A rebound name is its own origin, and still not this machine.
-        assert!(!passes(&[
-            ("host", "evil.example:8080"),
-            ("origin", "http://evil.example:8080")
-        ]));
-        assert!(!passes(&[
-            ("host", "127.0.0.1:8080"),
-            ("origin", "http://localhost.evil.example")
-        ]));
+        assert!(!passes(&[("host", "evil.example:8080"), ("origin", "http://evil.example:8080")]));
+        assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "http://localhost.evil.example")]));
     }
 }

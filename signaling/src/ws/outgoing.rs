@@ -91,42 +91,27 @@ impl<'a> ServerMessage<'a> {
             Notice::Milestone(state) => Self::Connection { state: *state },
             Notice::ParticipantJoined(participant) => Self::ParticipantJoined { participant },
             Notice::ParticipantUpdated(participant) => Self::ParticipantUpdated { participant },
-            Notice::ParticipantLeft(participant, reason) => Self::ParticipantLeft {
-                participant: *participant,
-                reason: *reason,
-            },
-            Notice::TrackPublished(participant, track) => Self::TrackPublished {
-                participant: *participant,
-                track,
-            },
-            Notice::TrackUnpublished(participant, track) => Self::TrackUnpublished {
-                participant: *participant,
-                track: *track,
-            },
-            Notice::TrackMuted(participant, track, muted) => Self::TrackMuted {
-                participant: *participant,
-                track: *track,
-                muted: *muted,
-            },
+            Notice::ParticipantLeft(participant, reason) => {
+                Self::ParticipantLeft { participant: *participant, reason: *reason }
+            }
+            Notice::TrackPublished(participant, track) => Self::TrackPublished { participant: *participant, track },
+            Notice::TrackUnpublished(participant, track) => {
+                Self::TrackUnpublished { participant: *participant, track: *track }
+            }
+            Notice::TrackMuted(participant, track, muted) => {
+                Self::TrackMuted { participant: *participant, track: *track, muted: *muted }
+            }
             Notice::Slots(assignments) => Self::Slots { assignments },
             Notice::Speakers(speakers) => Self::Speakers { speakers },
             Notice::Layers { mid, active } => Self::Layers { mid, active },
-            Notice::Quality { mid, layer, reason } => Self::Quality {
-                mid,
-                layer: layer.as_deref(),
-                reason: *reason,
-            },
+            Notice::Quality { mid, layer, reason } => Self::Quality { mid, layer: layer.as_deref(), reason: *reason },
             Notice::Closed(reason) => Self::Closed { reason: *reason },
         }
     }
 
     /// The error that answers a message.
     pub(super) fn refusal(id: Option<&'a Number>, problem: &'a Problem) -> Self {
-        Self::Error {
-            id,
-            code: problem.code,
-            message: &problem.detail,
-        }
+        Self::Error { id, code: problem.code, message: &problem.detail }
     }
 
     /// The text frame.
@@ -182,25 +167,16 @@ mod tests {
 
     #[test]
     fn what_the_server_says_has_the_documented_form() {
-        let assignments = [Assignment {
-            mid: "4".into(),
-            kind: weir_sfu::api::MediaKind::Video,
-            participant: None,
-            track: None,
-        }];
-        let slots = to_json(&ServerMessage::Slots {
-            assignments: &assignments,
-        });
+        let assignments =
+            [Assignment { mid: "4".into(), kind: weir_sfu::api::MediaKind::Video, participant: None, track: None }];
+        let slots = to_json(&ServerMessage::Slots { assignments: &assignments });
         let want = json!({"type": "slots", "assignments": [
             {"mid": "4", "kind": "video", "participant": null, "track": null}]});
         assert_eq!(slots, want);
         let quality = Notice::Quality {
             mid: "4".into(),
             layer: Some("h".into()),
-            reason: Reason::NearestSize {
-                wanted: 360,
-                chosen: 540,
-            },
+            reason: Reason::NearestSize { wanted: 360, chosen: 540 },
         };
         let want = json!({"type": "quality", "mid": "4", "layer": "h",
             "reason": {"code": "nearest-size", "wanted": 360, "chosen": 540}});
@@ -218,21 +194,14 @@ mod tests {
 
     #[test]
     fn joined_has_the_documented_form() {
-        let server = IceServer {
-            url: "stun:h".into(),
-            username: None,
-            credential: None,
-        };
+        let server = IceServer { url: "stun:h".into(), username: None, credential: None };
         let joined = ServerMessage::Joined {
             participant: ParticipantId(1),
             room: "demo",
             participants: &[],
             ice_servers: vec![(&server).into()],
             resume: "word",
-            limits: RoomLimits {
-                slots: SlotLimits { audio: 3, video: 49 },
-                participants: 100,
-            },
+            limits: RoomLimits { slots: SlotLimits { audio: 3, video: 49 }, participants: 100 },
         };
         let want = json!({"type": "joined", "participant": "p0000000000000001", "room": "demo", "participants": [],
             "iceServers": [{"urls": ["stun:h"]}], "resume": "word",
