@@ -2,36 +2,56 @@
 
 use std::net::SocketAddr;
 
+use tokio::sync::oneshot;
+use weir::Config;
+use weir::config::{Key, Secret};
+
 /// The id of the key of [`Server::start_with_key`].
 pub const KEY_ID: &str = "test";
 /// Its secret.
 pub const SECRET: &str = "a secret of the end-to-end tests, long enough for HS256";
 
-/// A running server.
+/// A running server. Dropping it stops it, without waiting.
 pub struct Server {
-    http: SocketAddr,
-    media: SocketAddr,
+    running: weir::Server,
+    stop: oneshot::Sender<()>,
 }
 
 impl Server {
     /// In development mode: no keys, rooms open, no rate limit that a test could meet.
     pub async fn start() -> Self {
-        Self { http: SocketAddr::from(([127, 0, 0, 1], 0)), media: SocketAddr::from(([127, 0, 0, 1], 0)) }
+        Self::start_with(Config::default()).await
     }
 
     /// With one key, [`KEY_ID`]: nobody enters without a token.
     pub async fn start_with_key() -> Self {
-        Self::start().await
+        let key = Key { id: KEY_ID.into(), secret: Secret::new(SECRET) };
+        Self::start_with(Config { keys: vec![key], ..Config::default() }).await
+    }
+
+    async fn start_with(mut config: Config) -> Self {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.http.addr = free;
+        config.media.addr = free;
+        config.limits.requests_per_second = 100_000;
+        config.limits.request_burst = 100_000;
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            // Sent, or dropped: both mean stop.
+            let _ = stopped.await;
+        };
+        let running = weir::serve(config, shutdown).await.expect("the server starts");
+        Self { running, stop }
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.http)
+        self.running.url() + path
     }
 
     /// Where it receives media.
     pub fn media_addr(&self) -> SocketAddr {
-        self.media
+        self.running.media_addr()
     }
 
     /// What `/metrics` says now.
@@ -45,7 +65,10 @@ impl Server {
     }
 
     /// Stops it as SIGTERM would, and waits until it has.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        self.running.stopped().await;
+    }
 }
 
 /// Prometheus text.
