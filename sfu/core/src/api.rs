@@ -33,10 +33,7 @@ macro_rules! id_text {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 let digits = text.strip_prefix($prefix).filter(|d| d.len() == 16);
-                digits
-                    .and_then(|d| u64::from_str_radix(d, 16).ok())
-                    .map(Self)
-                    .ok_or(InvalidId)
+                digits.and_then(|d| u64::from_str_radix(d, 16).ok()).map(Self).ok_or(InvalidId)
             }
         }
         impl Serialize for $name {
@@ -107,6 +104,14 @@ pub enum Codec {
     Vp9,
     H264,
     Av1,
+}
+
+impl Codec {
+    /// The RTP clock rate in Hz.
+    #[must_use]
+    pub fn clock_rate(self) -> u32 {
+        if self == Self::Opus { 48_000 } else { 90_000 }
+    }
 }
 
 /// One track as the members of its room see it.
@@ -294,16 +299,18 @@ pub enum Command {
     Offer(ParticipantId, Box<Offer>),
     /// Say what shall be shown.
     View(ParticipantId, View),
-    /// Say that one's own track is muted or not.
+    /// Say that one's own track is muted or not. Answered with [`Reply::Done`].
     Mute(ParticipantId, TrackId, bool),
     /// Set one's own metadata.
     Metadata(ParticipantId, String),
-    /// Leave; the participant is told `reason`.
+    /// Leave; the participant is told `reason`. Answered with [`Reply::Done`].
     Leave(ParticipantId, CloseReason),
     /// Close a room and everyone in it. Answered with [`Reply::Done`].
     CloseRoom(Arc<str>, CloseReason),
     /// Describe the rooms: all, or the one named. Answered with [`Reply::Rooms`].
     Rooms(Option<Arc<str>>),
+    /// Tell a participant all its slots again, because its WebSocket came back. Answered with [`Reply::Rooms`].
+    Resume(ParticipantId),
     /// What a participant receives, and why. Answered with [`Reply::Subscriptions`].
     Subscriptions(ParticipantId),
     /// Counters and gauges. Answered with [`Reply::Stats`].

@@ -5,4 +5,18 @@
 
 pub mod allocator;
 pub mod api;
+pub mod forward;
+pub mod shard;
 pub mod stats;
+
+mod demux;
+mod egress;
+mod keyframes;
+mod layers;
+mod lipsync;
+mod participant;
+mod room;
+mod sdp;
+mod speaker;
+mod timers;
+mod track;

@@ -39,4 +39,10 @@ pub struct Stats {
     pub closed: std::collections::BTreeMap<&'static str, u64>,
     /// Participants closed because their code panicked.
     pub panics: u64,
+    /// Datagrams dropped: the kernel's send buffer was full. Filled in by the worker.
+    pub dropped_send: u64,
+    /// Calls into the kernel to send; datagrams per call say how long GSO runs are. Filled in by the worker.
+    pub send_calls: u64,
+    /// Datagrams dropped on their way from another worker's socket. Filled in by the worker.
+    pub dropped_ring: u64,
 }

@@ -1,16 +1,27 @@
 //! The handle of the running workers: what signaling calls.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::TrySendError;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
-use tokio::sync::mpsc;
+use rand::TryRngCore;
+use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{
-    Answer, CloseReason, Join, JoinError, Joined, Notice, Offer, OfferError, ParticipantId, RoomInfo, SubscriptionInfo,
-    TrackId, View,
+    Answer, CloseReason, Command, Join, JoinError, Joined, Notice, Offer, OfferError, ParticipantId, Reply, RoomInfo,
+    SubscriptionInfo, TrackId, View,
 };
+use weir_core::shard::{Shard, ShardConfig, new_certificate};
 use weir_core::stats::Stats;
 
-/// How many notices may wait for one session. A session that falls further behind is closed ([`CloseReason::SlowReader`]).
+use crate::socket::{self, MediaSocket};
+use crate::worker::{Control, Link, Worker, queues};
+
+/// How many notices may wait for one session. A session that falls further behind is closed
+/// ([`CloseReason::SlowReader`]).
 pub const NOTICE_QUEUE: usize = 1024;
 
 /// What the workers need to know.
@@ -18,9 +29,10 @@ pub const NOTICE_QUEUE: usize = 1024;
 pub struct SfuConfig {
     /// Where to listen for media (UDP). Port 0 picks a free one.
     pub addr: SocketAddr,
-    /// The addresses told to clients; if empty, the listening address, which must not be unspecified then.
+    /// The addresses told to clients; port 0 stands for the port listened on. If empty, the listening address, which
+    /// must not be unspecified then.
     pub announce: Vec<SocketAddr>,
-    /// Worker threads; 0: one per core.
+    /// Worker threads, at most 255; 0: one per core.
     pub workers: usize,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
@@ -40,6 +52,9 @@ pub enum StartError {
     /// The bind address is unspecified and nothing was announced.
     #[error("media.addr is {0}, which clients cannot reach: set media.announce to the address that they can")]
     NothingAnnounced(SocketAddr),
+    /// A worker thread could not be started.
+    #[error("cannot start a worker thread: {0}")]
+    Thread(std::io::Error),
 }
 
 /// The workers are not there to answer.
@@ -54,73 +69,209 @@ pub enum SfuError {
 }
 
 /// The running workers. Clones share them.
-#[derive(Debug, Clone)]
-pub struct Sfu {}
+#[derive(Clone)]
+pub struct Sfu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    links: Vec<Link>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    local: SocketAddr,
+}
+
+impl std::fmt::Debug for Sfu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sfu").field("local", &self.inner.local).field("workers", &self.inner.links.len()).finish()
+    }
+}
 
 impl Sfu {
     /// Binds the media port and starts the workers.
-    pub fn start(_config: SfuConfig) -> Result<Self, StartError> {
-        Ok(Self {})
+    pub fn start(config: SfuConfig) -> Result<Self, StartError> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if config.workers == 0 { cores() } else { config.workers }.min(255);
+        let bind = |addr: SocketAddr| socket::open(addr).map_err(|source| StartError::Bind { addr, source });
+        let first = bind(config.addr)?;
+        let local = first.local_addr().map_err(|source| StartError::Bind { addr: config.addr, source })?;
+        let candidates = candidates(&config, local)?;
+        let mut sockets = vec![first];
+        for _ in 1..count {
+            sockets.push(bind(local)?);
+        }
+        let cert = new_certificate();
+        let mut ends = Vec::with_capacity(count);
+        for _ in 0..count {
+            ends.push(queues().map_err(StartError::Thread)?);
+        }
+        let links: Vec<Link> = ends.iter().map(|(link, _)| link.clone()).collect();
+        let mut threads = Vec::with_capacity(count);
+        for (number, (socket, (_, inbox))) in sockets.into_iter().zip(ends).enumerate() {
+            let socket = MediaSocket::new(socket).map_err(|source| StartError::Bind { addr: local, source })?;
+            let number = number as u8;
+            let shard_config =
+                ShardConfig { number, cert: cert.clone(), candidates: candidates.clone(), loudest: config.loudest };
+            let shard = Shard::new(shard_config, seed(), Instant::now());
+            let worker = Worker::new(number, shard, socket, inbox, links.clone());
+            let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));
+            threads.push(thread.spawn(move || worker.run()).map_err(StartError::Thread)?);
+        }
+        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local }) })
     }
 
     /// The address that media is received on.
     pub fn local_addr(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 0))
+        self.inner.local
+    }
+
+    /// The worker of a room. Every room lives whole on one, found from its name alone.
+    fn home(&self, room: &str) -> &Link {
+        let mut hasher = DefaultHasher::new();
+        room.hash(&mut hasher);
+        &self.inner.links[(hasher.finish() % self.inner.links.len() as u64) as usize]
     }
 
     /// Enters a room. The outer error is the server's, the inner one the caller's.
-    pub async fn join(&self, _join: Join) -> Result<Result<(Session, Joined), JoinError>, SfuError> {
-        Err(SfuError::Stopped)
+    pub async fn join(&self, join: Join) -> Result<Result<(Session, Joined), JoinError>, SfuError> {
+        let link = self.home(&join.room).clone();
+        let id = join.participant;
+        let (sender, notices) = mpsc::channel(NOTICE_QUEUE);
+        post(&link, Control::Register(id, sender))?;
+        match ask(&link, Command::Join(Box::new(join))).await? {
+            Reply::Join(Ok(joined)) => Ok(Ok((Session { id, link, notices, left: false }, joined))),
+            Reply::Join(Err(error)) => {
+                post(&link, Control::Forget(id))?;
+                Ok(Err(error))
+            }
+            _ => Err(SfuError::Stopped),
+        }
     }
 
     /// The rooms of all workers, or only the one named.
-    pub async fn rooms(&self, _name: Option<Arc<str>>) -> Result<Vec<RoomInfo>, SfuError> {
-        Err(SfuError::Stopped)
+    pub async fn rooms(&self, name: Option<Arc<str>>) -> Result<Vec<RoomInfo>, SfuError> {
+        let links = match &name {
+            Some(name) => std::slice::from_ref(self.home(name)),
+            None => &self.inner.links,
+        };
+        let mut all = Vec::new();
+        for link in links {
+            if let Reply::Rooms(rooms) = ask(link, Command::Rooms(name.clone())).await? {
+                all.extend(rooms);
+            }
+        }
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
     }
 
     /// Closes a room and everyone in it; false if there is none of that name.
-    pub async fn close_room(&self, _name: Arc<str>) -> Result<bool, SfuError> {
-        Err(SfuError::Stopped)
+    pub async fn close_room(&self, name: Arc<str>) -> Result<bool, SfuError> {
+        let link = self.home(&name).clone();
+        done(ask(&link, Command::CloseRoom(name, CloseReason::RoomClosed)).await?)
     }
 
     /// Removes one participant from a room, with [`CloseReason::Removed`]; false if it is not there.
-    pub async fn remove(&self, _room: Arc<str>, _participant: ParticipantId) -> Result<bool, SfuError> {
-        Err(SfuError::Stopped)
+    pub async fn remove(&self, room: Arc<str>, participant: ParticipantId) -> Result<bool, SfuError> {
+        done(ask(self.home(&room), Command::Leave(participant, CloseReason::Removed)).await?)
     }
 
     /// Mutes or unmutes somebody's track for everyone; false if it is not there.
-    pub async fn mute(&self, _room: Arc<str>, _p: ParticipantId, _t: TrackId, _on: bool) -> Result<bool, SfuError> {
-        Err(SfuError::Stopped)
+    pub async fn mute(&self, room: Arc<str>, id: ParticipantId, track: TrackId, muted: bool) -> Result<bool, SfuError> {
+        done(ask(self.home(&room), Command::Mute(id, track, muted)).await?)
     }
 
     /// What a participant of a room receives, and why; none if there is no such participant.
     pub async fn subscriptions(
         &self,
-        _room: Arc<str>,
-        _participant: ParticipantId,
+        room: Arc<str>,
+        participant: ParticipantId,
     ) -> Result<Option<Vec<SubscriptionInfo>>, SfuError> {
-        Err(SfuError::Stopped)
+        match ask(self.home(&room), Command::Subscriptions(participant)).await? {
+            Reply::Subscriptions(subscriptions) => Ok(subscriptions),
+            _ => Err(SfuError::Stopped),
+        }
     }
 
     /// The counters of each worker, in order.
     pub async fn stats(&self) -> Result<Vec<Stats>, SfuError> {
-        Err(SfuError::Stopped)
+        let mut all = Vec::with_capacity(self.inner.links.len());
+        for link in &self.inner.links {
+            if let Reply::Stats(stats) = ask(link, Command::Stats).await? {
+                all.push(*stats);
+            }
+        }
+        Ok(all)
     }
 
-    /// True while every worker answers; for readiness.
+    /// True while every worker runs; for readiness.
     pub fn is_running(&self) -> bool {
-        true
+        self.inner.links.iter().all(|link| link.alive.load(Ordering::Acquire))
     }
 
     /// Closes every participant with [`CloseReason::ServerShutdown`] and stops the workers.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        for link in &self.inner.links {
+            // A worker that has ended already is what is wanted.
+            _ = ask(link, Command::Shutdown).await;
+            _ = post(link, Control::Stop);
+        }
+        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(|e| e.into_inner()));
+        let ended = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                _ = thread.join();
+            }
+        });
+        _ = ended.await;
+    }
+}
+
+/// The addresses told to clients, with their ports.
+fn candidates(config: &SfuConfig, local: SocketAddr) -> Result<Vec<SocketAddr>, StartError> {
+    if config.announce.is_empty() {
+        return if local.ip().is_unspecified() { Err(StartError::NothingAnnounced(local)) } else { Ok(vec![local]) };
+    }
+    let with_port = |a: &SocketAddr| SocketAddr::new(a.ip(), if a.port() == 0 { local.port() } else { a.port() });
+    Ok(config.announce.iter().map(with_port).collect())
+}
+
+fn seed() -> u64 {
+    rand::rngs::OsRng.try_next_u64().unwrap_or_else(|_| {
+        // Without the system's randomness nothing here is safe; DTLS would have failed before.
+        Instant::now().elapsed().as_nanos() as u64
+    })
+}
+
+fn post(link: &Link, message: Control) -> Result<(), SfuError> {
+    link.send(message).map_err(|error| match error {
+        TrySendError::Full(_) => SfuError::Overloaded,
+        TrySendError::Disconnected(_) => SfuError::Stopped,
+    })
+}
+
+async fn ask(link: &Link, command: Command) -> Result<Reply, SfuError> {
+    let (sender, reply) = oneshot::channel();
+    post(link, Control::Command(command, Some(sender)))?;
+    reply.await.map_err(|_| SfuError::Stopped)
+}
+
+fn done(reply: Reply) -> Result<bool, SfuError> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        _ => Err(SfuError::Stopped),
+    }
 }
 
 /// One participant's stay in a room. Dropping it leaves the room.
-#[derive(Debug)]
 pub struct Session {
     id: ParticipantId,
+    link: Link,
     notices: mpsc::Receiver<Arc<Notice>>,
+    left: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish()
+    }
 }
 
 impl Session {
@@ -130,32 +281,58 @@ impl Session {
     }
 
     /// Negotiates the connection: the first time, or again with more `m=` lines or new ICE credentials.
-    pub async fn offer(&self, _offer: Offer) -> Result<Result<Answer, OfferError>, SfuError> {
-        Err(SfuError::Stopped)
+    pub async fn offer(&self, offer: Offer) -> Result<Result<Answer, OfferError>, SfuError> {
+        match ask(&self.link, Command::Offer(self.id, Box::new(offer))).await? {
+            Reply::Offer(answer) => Ok(answer),
+            _ => Err(SfuError::Stopped),
+        }
+    }
+
+    /// The room as it stands, for a client that comes back; all slots are told again. None if the stay has ended.
+    pub async fn resume(&self) -> Result<Option<RoomInfo>, SfuError> {
+        match ask(&self.link, Command::Resume(self.id)).await? {
+            Reply::Rooms(rooms) => Ok(rooms.into_iter().next()),
+            _ => Err(SfuError::Stopped),
+        }
     }
 
     /// Says what shall be shown.
-    pub fn view(&self, _view: View) -> Result<(), SfuError> {
-        Err(SfuError::Stopped)
+    pub fn view(&self, view: View) -> Result<(), SfuError> {
+        self.command(Command::View(self.id, view))
     }
 
     /// Says that one's own track is muted, or not any more.
-    pub fn mute(&self, _track: TrackId, _muted: bool) -> Result<(), SfuError> {
-        Err(SfuError::Stopped)
+    pub fn mute(&self, track: TrackId, muted: bool) -> Result<(), SfuError> {
+        self.command(Command::Mute(self.id, track, muted))
     }
 
     /// Sets one's own metadata.
-    pub fn set_metadata(&self, _metadata: String) -> Result<(), SfuError> {
-        Err(SfuError::Stopped)
+    pub fn set_metadata(&self, metadata: String) -> Result<(), SfuError> {
+        self.command(Command::Metadata(self.id, metadata))
     }
 
     /// Leaves the room.
-    pub fn leave(&self, _reason: CloseReason) -> Result<(), SfuError> {
-        Err(SfuError::Stopped)
+    pub fn leave(&self, reason: CloseReason) -> Result<(), SfuError> {
+        self.command(Command::Leave(self.id, reason))
+    }
+
+    fn command(&self, command: Command) -> Result<(), SfuError> {
+        post(&self.link, Control::Command(command, None))
     }
 
     /// The next notice; none after [`Notice::Closed`]. Cancel-safe.
     pub async fn next(&mut self) -> Option<Arc<Notice>> {
-        self.notices.recv().await
+        let notice = self.notices.recv().await;
+        self.left |= notice.as_ref().is_none_or(|n| matches!(**n, Notice::Closed(_)));
+        notice
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.left {
+            // If the queue is full the participant's connection times out by itself.
+            _ = self.leave(CloseReason::Left);
+        }
     }
 }

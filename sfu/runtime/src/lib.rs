@@ -3,6 +3,8 @@
 //! [`Sfu`] is the handle that signaling holds: cheap to clone, safe to use from any task.
 
 mod handle;
+mod socket;
+mod worker;
 
-pub use handle::{Session, Sfu, SfuConfig, SfuError, StartError};
+pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError};
 pub use weir_core::{allocator, api, stats};

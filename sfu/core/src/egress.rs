@@ -1,0 +1,186 @@
+//! What one slot sends: the state that makes layers and tracks, as they change, look like one stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+use str0m::media::Mid;
+use str0m::rtp::ExtensionValues;
+
+use crate::allocator::Reason;
+use crate::api::{Codec, MediaKind};
+use crate::forward::{Epoch, SenderReport, SequenceMapper, TimestampMapper};
+use crate::layers::{LayerSelector, Verdict};
+use crate::participant::{Format, OutPacket, SendFormat};
+
+/// The length of an Opus packet as browsers send it: the least distance between two packets of different sources.
+const AUDIO_STEP: Duration = Duration::from_millis(20);
+
+/// An incoming packet, read once for all who receive it.
+pub(crate) struct Incoming<'a> {
+    pub now: Instant,
+    pub publisher: usize,
+    pub layer: usize,
+    /// The SSRC: names one numbering of sequence numbers and timestamps.
+    pub source: u32,
+    pub seq: u64,
+    pub time: u32,
+    pub marker: bool,
+    pub format: Format,
+    /// The payload is RED (RFC 2198).
+    pub is_red: bool,
+    pub keyframe_start: bool,
+    pub payload: &'a Arc<[u8]>,
+    /// For receivers without RED: the primary payload.
+    pub primary: Option<&'a Arc<[u8]>>,
+    pub ext: &'a ExtensionValues,
+    /// When it was captured, by this shard's clock.
+    pub captured: Instant,
+    /// The last sender report of its layer.
+    pub report: Option<SenderReport>,
+}
+
+/// The source that is forwarded now.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    publisher: usize,
+    source: u32,
+    report: Option<SenderReport>,
+}
+
+/// The sending state of one slot. It outlives the tracks that the slot shows.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    pub selector: LayerSelector,
+    /// Why the target is what it is, as told last.
+    pub reason: Option<Reason>,
+    /// Bytes of payload since the last tick.
+    pub bytes: u64,
+    /// Bits per second in the second before the last tick.
+    pub bitrate: u64,
+    current: Option<Current>,
+    sequence: SequenceMapper,
+    time: TimestampMapper,
+    /// The format of the packets seen last, and what the client takes of it.
+    resolved: Option<(Format, Option<SendFormat>)>,
+}
+
+impl Egress {
+    pub(crate) fn new(kind: MediaKind, rng: &mut SmallRng) -> Self {
+        // RFC 3550 section 5.1: random starts. The upper half of the sequence numbers is left free, see the mapper.
+        let time = TimestampMapper::new(rng.random());
+        Self {
+            selector: LayerSelector::default(),
+            reason: None,
+            bytes: 0,
+            bitrate: 0,
+            current: None,
+            sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
+            time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
+            resolved: None,
+        }
+    }
+
+    /// The slot shows another track, or none: what comes next begins anew.
+    pub(crate) fn detach(&mut self) {
+        self.selector = LayerSelector::default();
+        self.reason = None;
+        self.resolved = None;
+        self.bytes = 0;
+        self.bitrate = 0;
+    }
+
+    /// What the client takes of packets of this format; the match is kept until the format changes.
+    pub(crate) fn resolve(&mut self, formats: &[SendFormat], format: Format) -> Option<SendFormat> {
+        match self.resolved {
+            Some((known, send)) if known == format => send,
+            _ => {
+                let send = best_match(formats, format);
+                self.resolved = Some((format, send));
+                send
+            }
+        }
+    }
+
+    /// The packet for the receiver, or none if it does not get this one.
+    pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
+        let send = self.resolve(formats, packet.format)?;
+        match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start) {
+            Verdict::Switch => _ = self.switch(packet),
+            Verdict::Forward if self.is_new_source(packet) => {
+                // The publisher began a new SSRC on this layer: its first keyframe continues the stream.
+                if !packet.keyframe_start {
+                    return None;
+                }
+                self.switch(packet);
+            }
+            Verdict::Forward => {}
+            Verdict::Drop => return None,
+        }
+        self.rewrite(mid, send, packet)
+    }
+
+    /// The packet is of another SSRC than the one forwarded. Late packets of the one before are none.
+    fn is_new_source(&self, packet: &Incoming<'_>) -> bool {
+        self.current.is_some_and(|c| c.source != packet.source || c.publisher != packet.publisher)
+    }
+
+    fn switch(&mut self, packet: &Incoming<'_>) -> Epoch {
+        let epoch = self.sequence.switch(packet.source, packet.seq);
+        let rate = packet.format.codec.clock_rate();
+        let aligned = self.current.filter(|c| c.publisher == packet.publisher).and_then(|c| {
+            let (old, new) = (c.report?, packet.report?);
+            Some(new.on_timeline_of(&old, packet.time, rate))
+        });
+        self.time.switch(epoch, packet.now, packet.time, rate, aligned);
+        self.current = Some(Current { publisher: packet.publisher, source: packet.source, report: packet.report });
+        epoch
+    }
+
+    fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>) -> Option<OutPacket> {
+        let (pt, payload) = match (packet.is_red, send.red) {
+            (true, Some(red)) => (red, packet.payload),
+            (true, None) => (send.pt, packet.primary?),
+            (false, _) => (send.pt, packet.payload),
+        };
+        if payload.is_empty() {
+            self.sequence.drop(packet.source, packet.seq);
+            return None;
+        }
+        let mapped = self.sequence.forward(packet.source, packet.seq)?;
+        let time = self.time.map(mapped.epoch, packet.now, packet.time)?;
+        if let Some(current) = self.current.as_mut().filter(|c| c.source == packet.source) {
+            current.report = packet.report;
+        }
+        self.bytes += payload.len() as u64;
+        Some(OutPacket {
+            mid,
+            pt,
+            seq: mapped.sequence,
+            time,
+            wallclock: packet.captured,
+            marker: packet.marker,
+            ext: packet.ext.clone(),
+            nackable: send.rtx,
+            payload: Arc::clone(payload),
+            vp8: None,
+        })
+    }
+}
+
+/// The payload type for a format: the same codec, for H264 the same packetization and, if there is one, the same
+/// profile. Decoders take other profiles than they negotiated more often than not, and OBS sends High though it offers
+/// Baseline, so another profile is better than no picture.
+fn best_match(formats: &[SendFormat], format: Format) -> Option<SendFormat> {
+    let same_codec = || formats.iter().filter(|f| f.format.codec == format.codec);
+    let exact = same_codec().find(|f| f.format == format);
+    let fallback = || match format.codec {
+        // Mode 0 allows single NAL units only: a receiver of it cannot take what mode 1 sends.
+        Codec::H264 => same_codec().find(|f| f.format.packetization >= format.packetization),
+        // Profile 2 is 10 bits: another decoder.
+        Codec::Vp9 => None,
+        _ => same_codec().next(),
+    };
+    exact.or_else(fallback).copied()
+}

@@ -1,0 +1,150 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const A: Epoch = Epoch(0);
+const B: Epoch = Epoch(1);
+
+/// I L B E; a 15-bit picture id; layers 0; not flexible.
+fn long(picture_id: u16, tl0: u8) -> Vec<u8> {
+    let [high, low] = picture_id.to_be_bytes();
+    vec![0xac, 0x80 | high, low, 0x00, tl0, 0xab, 0xcd]
+}
+
+/// I P F B E; a 7-bit picture id; one reference.
+fn short_flexible(picture_id: u8) -> Vec<u8> {
+    vec![0xdc, picture_id, 0x02, 0xab, 0xcd]
+}
+
+fn parse(payload: &[u8]) -> Vp9Descriptor {
+    Vp9Descriptor::parse(payload).expect("a descriptor")
+}
+
+fn switch(rewriter: &mut Vp9Rewriter, epoch: Epoch, payload: &[u8]) -> Vec<u8> {
+    rewriter.switch(epoch, &parse(payload));
+    send(rewriter, epoch, payload)
+}
+
+const fn of(epoch: Epoch, late: bool) -> Mapped {
+    Mapped {
+        sequence: 0,
+        epoch,
+        late,
+    }
+}
+
+fn send(rewriter: &mut Vp9Rewriter, epoch: Epoch, payload: &[u8]) -> Vec<u8> {
+    write(rewriter, of(epoch, false), payload)
+}
+
+/// The payload as it is sent.
+fn write(rewriter: &mut Vp9Rewriter, packet: Mapped, payload: &[u8]) -> Vec<u8> {
+    let descriptor = parse(payload);
+    let fields = rewriter.rewrite(packet, &descriptor).expect("a known epoch");
+    let copy = fields.rewrite_payload(&descriptor, payload);
+    copy.unwrap_or_else(|| payload.to_vec())
+}
+
+#[test]
+fn the_first_source_passes_through_without_a_copy() {
+    let mut rewriter = Vp9Rewriter::new();
+    let payload = long(700, 70);
+    rewriter.switch(A, &parse(&payload));
+    let fields = rewriter.rewrite(of(A, false), &parse(&payload)).expect("a known epoch");
+    assert_eq!(fields.rewrite_payload(&parse(&payload), &payload), None);
+}
+
+#[test]
+fn counters_go_on_after_a_switch_and_nothing_else_changes() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(700, 70));
+    send(&mut rewriter, A, &long(705, 72));
+    assert_eq!(switch(&mut rewriter, B, &long(20, 200)), long(706, 73));
+    assert_eq!(send(&mut rewriter, B, &long(21, 201)), long(707, 74));
+}
+
+#[test]
+fn the_packets_of_one_picture_keep_one_picture_id() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(700, 70));
+    switch(&mut rewriter, B, &long(20, 200));
+    assert_eq!(send(&mut rewriter, B, &long(20, 200)), long(701, 71));
+}
+
+#[test]
+fn a_fifteen_bit_picture_id_wraps() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(0x7ffe, 254));
+    assert_eq!(switch(&mut rewriter, B, &long(5, 5)), long(0x7fff, 255));
+    assert_eq!(send(&mut rewriter, B, &long(6, 6)), long(0, 0));
+}
+
+#[test]
+fn a_seven_bit_picture_id_stays_seven_bits_wide() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(300, 70));
+    assert_eq!(
+        switch(&mut rewriter, B, &short_flexible(126)),
+        short_flexible((301 & 0x7f) as u8)
+    );
+    assert_eq!(
+        send(&mut rewriter, B, &short_flexible(127)),
+        short_flexible((302 & 0x7f) as u8)
+    );
+    assert_eq!(
+        send(&mut rewriter, B, &short_flexible(0)),
+        short_flexible((303 & 0x7f) as u8)
+    );
+    assert_eq!(switch(&mut rewriter, Epoch(2), &long(1, 1)), long(304, 71));
+}
+
+#[test]
+fn a_late_packet_of_the_old_source_keeps_its_old_numbers() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(700, 70));
+    send(&mut rewriter, A, &long(702, 72));
+    switch(&mut rewriter, B, &long(20, 200));
+    assert_eq!(write(&mut rewriter, of(A, true), &long(701, 71)), long(701, 71));
+    assert_eq!(switch(&mut rewriter, Epoch(2), &long(9, 9)), long(704, 74));
+}
+
+#[test]
+fn a_forgotten_epoch_is_not_rewritten() {
+    let mut rewriter = Vp9Rewriter::new();
+    for epoch in 0..5 {
+        rewriter.switch(Epoch(epoch), &parse(&long(1, 1)));
+    }
+    assert_eq!(rewriter.rewrite(of(A, false), &parse(&long(2, 1))), None);
+}
+
+#[test]
+fn more_than_three_references_are_refused() {
+    assert!(Vp9Descriptor::parse(&[0xdc, 1, 0x03, 0x03, 0x02, 0xab]).is_some());
+    assert_eq!(Vp9Descriptor::parse(&[0xdc, 1, 0x03, 0x03, 0x03, 0x02, 0xab]), None);
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_only_the_counters_change(
+        packets in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 3..24)), 1..60),
+    ) {
+        let mut rewriter = Vp9Rewriter::new();
+        let mut epoch = A;
+        rewriter.switch(epoch, &parse(&long(1, 1)));
+        for (switch, payload) in packets {
+            let Some(before) = Vp9Descriptor::parse(&payload) else { continue };
+            if switch {
+                epoch.0 += 1;
+                rewriter.switch(epoch, &before);
+            }
+            let fields = rewriter.rewrite(of(epoch, false), &before).expect("a known epoch");
+            let Some(copy) = fields.rewrite_payload(&before, &payload) else { continue };
+            let after = parse(&copy);
+            prop_assert_eq!(Vp9Fields::of(&after), fields);
+            // With the counters put back it is the packet that came.
+            let mut back = copy;
+            Vp9Fields::of(&before).apply(&after, &mut back);
+            prop_assert_eq!(back, payload);
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! One participant's WebRTC connection. The only module that touches str0m's `Rtc`: mutate, then drain.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::SmallRng;
+use str0m::change::SdpOffer;
+use str0m::config::DtlsCert;
+use str0m::format::CodecSpec;
+use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
+use str0m::net::{Protocol, Receive, Transmit};
+use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Patch, vla};
+use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Rtc, RtcConfig};
+
+use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
+use crate::sdp::{self, MediaLine};
+
+/// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
+/// Measured: the largest drain of a browser's join (ICE, DTLS flight, first feedback) is under 40 turns.
+const MAX_TURNS: usize = 4096;
+
+/// How long a packet can still be resent: two round trips of a bad link, and a few more losses.
+const RTX_AGE: Duration = Duration::from_secs(2);
+/// The most packets kept for resending per video slot: 2 s at 2.5 Mbps in packets of 1200 bytes.
+const RTX_PACKETS: usize = 512;
+/// The most SSRCs remembered of one participant: 16 lines of 3 layers, and room for restarts.
+const MAX_SOURCES: usize = 64;
+
+/// A codec with what tells two of its payload types apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Format {
+    pub codec: Codec,
+    /// H264: profile_idc and constraint flags (RFC 6184 section 8.1, the level left out). VP9: profile-id. Else 0.
+    pub profile: u32,
+    /// H264: packetization-mode. Else 0.
+    pub packetization: u8,
+}
+
+/// A payload type that a receiver takes on one slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SendFormat {
+    pub pt: Pt,
+    pub format: Format,
+    /// It can be resent (RTX negotiated).
+    pub rtx: bool,
+    /// The payload type of this codec in RED (RFC 2198), where negotiated.
+    pub red: Option<Pt>,
+}
+
+/// What a drain brought besides datagrams.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A media packet from this participant.
+    Rtp { mid: Mid, rid: Option<Rid>, packet: Box<RtpPacket> },
+    /// This participant cannot decode what it gets on this slot.
+    KeyframeWanted(Mid),
+    /// A STUN check passed for the first time.
+    IceConnected,
+    /// No check has come for 15 seconds.
+    IceDisconnected,
+    /// The DTLS handshake is done.
+    DtlsConnected,
+    /// The connection is over.
+    Ended(CloseReason),
+}
+
+/// What the shard shares with all participants.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerConfig {
+    pub cert: DtlsCert,
+    pub candidates: Vec<SocketAddr>,
+    /// Goes into the ICE user fragment, so that any worker knows the owner.
+    pub shard: u8,
+}
+
+/// One packet for one slot.
+pub(crate) struct OutPacket {
+    pub mid: Mid,
+    pub pt: Pt,
+    pub seq: u64,
+    pub time: u32,
+    pub wallclock: Instant,
+    pub marker: bool,
+    pub ext: ExtensionValues,
+    pub nackable: bool,
+    pub payload: Arc<[u8]>,
+    pub vp8: Option<Vp8Patch>,
+}
+
+/// The result of an offer.
+pub(crate) struct Accepted {
+    pub sdp: String,
+    pub lines: Vec<MediaLine>,
+    /// The user fragment in force; differs from the one before after an ICE restart.
+    pub ufrag: String,
+}
+
+/// A participant's connection and its bookkeeping.
+pub(crate) struct Participant {
+    pub id: ParticipantId,
+    pub room: usize,
+    pub role: Role,
+    /// DTLS is done: packets written now are sent.
+    pub connected: bool,
+    pub ice_connected: bool,
+    pub had_packet: bool,
+    pub had_keyframe: bool,
+    /// In the shard's list of participants to drain.
+    pub touched: bool,
+    rtc: Option<Box<Rtc>>,
+    ufrag: String,
+    sources: Vec<(Ssrc, Mid, Option<Rid>)>,
+}
+
+impl Participant {
+    pub(crate) fn new(id: ParticipantId, room: usize, role: Role) -> Self {
+        Self {
+            id,
+            room,
+            role,
+            connected: false,
+            ice_connected: false,
+            had_packet: false,
+            had_keyframe: false,
+            touched: false,
+            rtc: None,
+            ufrag: String::new(),
+            sources: Vec::new(),
+        }
+    }
+
+    /// The ICE user fragment in force; empty before the first offer.
+    pub(crate) fn ufrag(&self) -> &str {
+        &self.ufrag
+    }
+
+    /// Takes an offer: the first, or a later one with more lines or new ICE credentials.
+    pub(crate) fn accept_offer(
+        &mut self,
+        now: Instant,
+        text: &str,
+        config: &PeerConfig,
+        rng: &mut SmallRng,
+    ) -> Result<Accepted, OfferError> {
+        let read = sdp::read_offer(text, self.role)?;
+        let offer = guarded(|| SdpOffer::from_sdp_string(&read.sdp))
+            .map_err(|()| OfferError::Malformed("it breaks the parser".into()))?
+            .map_err(|e| OfferError::Malformed(e.to_string()))?;
+        let first = self.rtc.is_none();
+        if first {
+            let creds = credentials(config.shard, rng);
+            self.ufrag = creds.ufrag.clone();
+            self.rtc = Some(Box::new(build(now, config, creds)));
+        }
+        let rtc = self.rtc.as_mut().expect("made above");
+        let answered = guarded(|| rtc.sdp_api().accept_offer(offer))
+            .map_err(|()| OfferError::Malformed("it breaks the negotiation".into()))
+            .and_then(|r| r.map_err(|e| OfferError::Unacceptable(e.to_string())))
+            .and_then(|answer| check_codecs(rtc, &read.lines).map(|()| answer));
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(error) => {
+                if first {
+                    self.rtc = None;
+                }
+                return Err(error);
+            }
+        };
+        let mut sdp = answer.to_sdp_string();
+        self.keep_shard_in_ufrag(&mut sdp, config.shard, rng);
+        if self.role == Role::Viewer {
+            sdp = sdp::one_stream(&sdp);
+        }
+        self.size_resend_caches(&read.lines);
+        Ok(Accepted { sdp, lines: read.lines, ufrag: self.ufrag.clone() })
+    }
+
+    /// An ICE restart makes the stack draw credentials of its own; replace them by ours, which name the shard.
+    fn keep_shard_in_ufrag(&mut self, answer: &mut String, shard: u8, rng: &mut SmallRng) {
+        let Some(rtc) = self.rtc.as_mut() else { return };
+        let drawn = rtc.direct_api().local_ice_credentials();
+        if drawn.ufrag == self.ufrag {
+            return;
+        }
+        let ours = credentials(shard, rng);
+        *answer = answer
+            .replace(&format!("a=ice-ufrag:{}\r\n", drawn.ufrag), &format!("a=ice-ufrag:{}\r\n", ours.ufrag))
+            .replace(&format!("a=ice-pwd:{}\r\n", drawn.pass), &format!("a=ice-pwd:{}\r\n", ours.pass));
+        self.ufrag = ours.ufrag.clone();
+        rtc.direct_api().set_local_ice_credentials(ours);
+    }
+
+    fn size_resend_caches(&mut self, lines: &[MediaLine]) {
+        let Some(rtc) = self.rtc.as_mut() else { return };
+        let mut api = rtc.direct_api();
+        for line in lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video) {
+            if let Some(stream) = api.stream_tx_by_mid(Mid::from(line.mid.as_str()), None) {
+                stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
+            }
+        }
+    }
+
+    /// What the client takes on this line, in its order of preference.
+    pub(crate) fn send_formats(&mut self, mid: Mid) -> Vec<SendFormat> {
+        let Some(rtc) = self.rtc.as_ref() else {
+            return Vec::new();
+        };
+        let Some(media) = rtc.media(mid) else { return Vec::new() };
+        let params = rtc.codec_config().params();
+        let known = media.remote_pts().iter().filter_map(|pt| params.iter().find(|p| p.pt() == *pt));
+        known
+            .filter_map(|p| {
+                let format = format_of(p.spec())?;
+                Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red() })
+            })
+            .collect()
+    }
+
+    /// The format of packets with this payload type from the client, and whether they are RED (RFC 2198).
+    pub(crate) fn receive_format(&self, pt: Pt) -> Option<(Format, bool)> {
+        let params = self.rtc.as_ref()?.codec_config().params();
+        let found = params.iter().find(|p| p.pt() == pt || p.red() == Some(pt))?;
+        Some((format_of(found.spec())?, found.red() == Some(pt)))
+    }
+
+    /// True if a STUN message from this address is meant for this participant and carries a valid integrity.
+    pub(crate) fn accepts(&self, now: Instant, receive: Receive<'_>) -> bool {
+        let Some(rtc) = self.rtc.as_ref() else { return false };
+        guarded(|| rtc.accepts(&Input::Receive(now, receive))).unwrap_or(false)
+    }
+
+    /// Gives a datagram to the stack. Drain afterwards, before the next.
+    pub(crate) fn receive(&mut self, now: Instant, receive: Receive<'_>) -> Result<(), CloseReason> {
+        self.input(Input::Receive(now, receive))
+    }
+
+    /// Moves the stack's clock. Drain afterwards.
+    pub(crate) fn timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        self.input(Input::Timeout(now))
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Result<(), CloseReason> {
+        let Some(rtc) = self.rtc.as_mut() else { return Ok(()) };
+        match guarded(|| rtc.handle_input(input)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => self.survive(&error),
+            Err(()) => Err(CloseReason::Internal),
+        }
+    }
+
+    /// Only a DTLS failure and a closed stack end a participant; a bad packet does not.
+    fn survive(&self, error: &str0m::RtcError) -> Result<(), CloseReason> {
+        let alive = self.rtc.as_ref().is_some_and(|rtc| rtc.is_alive());
+        match error {
+            str0m::RtcError::Dtls(_) if !self.connected => Err(CloseReason::DtlsFailed),
+            _ if !alive => Err(CloseReason::DtlsFailed),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes everything that the stack has to give. Returns when it wants to run next.
+    pub(crate) fn drain(
+        &mut self,
+        now: Instant,
+        happenings: &mut Vec<Happening>,
+        transmits: &mut VecDeque<Transmit>,
+    ) -> Option<Instant> {
+        for _ in 0..MAX_TURNS {
+            let rtc = self.rtc.as_mut()?;
+            match guarded(|| rtc.poll_output()) {
+                Ok(Ok(Output::Timeout(at))) => return Some(at),
+                Ok(Ok(Output::Transmit(transmit))) => transmits.push_back(transmit),
+                Ok(Ok(Output::Event(event))) => self.on_event(event, happenings),
+                Ok(Err(error)) => {
+                    if let Err(reason) = self.survive(&error) {
+                        happenings.push(Happening::Ended(reason));
+                        return None;
+                    }
+                }
+                Err(()) => {
+                    happenings.push(Happening::Ended(CloseReason::Internal));
+                    return None;
+                }
+            }
+        }
+        // More to give, but others wait too: come back at once.
+        Some(now)
+    }
+
+    fn on_event(&mut self, event: Event, happenings: &mut Vec<Happening>) {
+        match event {
+            Event::RtpPacket(packet) => {
+                if let Some((mid, rid)) = self.source(packet.header.ssrc) {
+                    happenings.push(Happening::Rtp { mid, rid, packet: Box::new(packet) });
+                }
+            }
+            Event::KeyframeRequest(request) => happenings.push(Happening::KeyframeWanted(request.mid)),
+            Event::IceConnectionStateChange(state) => match state {
+                IceConnectionState::Connected | IceConnectionState::Completed => {
+                    happenings.push(Happening::IceConnected);
+                }
+                IceConnectionState::Disconnected => happenings.push(Happening::IceDisconnected),
+                _ => {}
+            },
+            Event::Connected => {
+                self.connected = true;
+                happenings.push(Happening::DtlsConnected);
+            }
+            Event::Closed => happenings.push(Happening::Ended(CloseReason::PeerClosed)),
+            _ => {}
+        }
+    }
+
+    /// Which line and layer an SSRC belongs to.
+    fn source(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
+        if let Some((_, mid, rid)) = self.sources.iter().find(|(s, ..)| *s == ssrc) {
+            return Some((*mid, *rid));
+        }
+        let mut api = self.rtc.as_mut()?.direct_api();
+        let stream = api.stream_rx(&ssrc)?;
+        let (mid, rid) = (stream.mid(), stream.rid());
+        // OBS and GStreamer negotiate NACK without RTX (RFC 4585): ask them too, they resend on the same SSRC.
+        stream.suppress_nack(false);
+        if self.sources.len() >= MAX_SOURCES {
+            self.sources.remove(0);
+        }
+        self.sources.push((ssrc, mid, rid));
+        Some((mid, rid))
+    }
+
+    /// Queues a packet for one slot. Follow with [`Self::timeout`] and a drain, once for many packets.
+    pub(crate) fn write(&mut self, packet: OutPacket) {
+        let Some(rtc) = self.rtc.as_mut() else { return };
+        let mut api = rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(packet.mid, None) else {
+            return;
+        };
+        let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
+            .marker(packet.marker)
+            .ext_vals(packet.ext)
+            .nackable(packet.nackable);
+        if let Some(patch) = packet.vp8 {
+            write = write.vp8_patch(patch);
+        }
+        stream.write_rtp(write);
+    }
+
+    /// Asks this participant, a publisher, for a keyframe of one layer. Follow with a drain.
+    pub(crate) fn request_keyframe(&mut self, mid: Mid, rid: Option<Rid>) {
+        let Some(rtc) = self.rtc.as_mut() else { return };
+        let mut api = rtc.direct_api();
+        if let Some(stream) = api.stream_rx_by_mid(mid, rid) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+    }
+
+    /// Says goodbye on the wire: RTCP BYE and DTLS close_notify. Drain once more afterwards.
+    pub(crate) fn close(&mut self) {
+        if let Some(rtc) = self.rtc.as_mut() {
+            // A connection that cannot say goodbye is gone anyway.
+            _ = guarded(|| rtc.close());
+        }
+    }
+}
+
+/// Runs code of the stack; a panic in it ends one participant, not the shard.
+fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, ()> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(|_| ())
+}
+
+/// ICE credentials of 8 and 24 characters (RFC 8445 section 5.3 asks for 4 and 22), the shard in the first two.
+fn credentials(shard: u8, rng: &mut SmallRng) -> IceCreds {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345679";
+    let mut text = |n: usize| (0..n).map(|_| char::from(ALPHABET[rng.random_range(0..32)])).collect::<String>();
+    IceCreds { ufrag: format!("{shard:02x}{}", text(10)), pass: text(26) }
+}
+
+fn build(now: Instant, config: &PeerConfig, creds: IceCreds) -> Rtc {
+    let mut extensions = ExtensionMap::standard();
+    extensions.set(5, Extension::PlayoutDelay);
+    extensions.set(6, Extension::VideoContentType);
+    extensions.set(9, Extension::with_serializer(vla::URI, vla::Serializer));
+    extensions.set(12, Extension::AbsoluteCaptureTime);
+    let mut rtc = RtcConfig::new()
+        .set_rtp_mode(true)
+        .set_ice_lite(true)
+        .set_dtls_cert(config.cert.clone())
+        .set_local_ice_credentials(creds)
+        .set_stats_interval(None)
+        .set_extension_map(extensions)
+        .clear_codecs()
+        .enable_opus(true, true)
+        .enable_vp8(true)
+        .enable_h264(true)
+        .enable_vp9(true)
+        .enable_av1(true)
+        .build(now);
+    for address in &config.candidates {
+        if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
+            rtc.add_local_candidate(candidate);
+        }
+    }
+    rtc
+}
+
+/// Every active line must have a payload type in common.
+fn check_codecs(rtc: &Rtc, lines: &[MediaLine]) -> Result<(), OfferError> {
+    for line in lines.iter().filter(|l| l.direction != sdp::Direction::Inactive) {
+        let media = rtc.media(Mid::from(line.mid.as_str()));
+        if media.is_none_or(|m| m.remote_pts().is_empty()) {
+            return Err(OfferError::Unacceptable(format!(
+                "no profile of the codecs on the line with mid {:?} is known here",
+                line.mid
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn format_of(spec: CodecSpec) -> Option<Format> {
+    use str0m::format::Codec as C;
+    let codec = match spec.codec {
+        C::Opus => Codec::Opus,
+        C::Vp8 => Codec::Vp8,
+        C::Vp9 => Codec::Vp9,
+        C::H264 => Codec::H264,
+        C::Av1 => Codec::Av1,
+        _ => return None,
+    };
+    let profile = match codec {
+        Codec::H264 => spec.format.profile_level_id.unwrap_or(0x42_0010) >> 8,
+        Codec::Vp9 => spec.format.profile_id.unwrap_or(0),
+        _ => 0,
+    };
+    let packetization = spec.format.packetization_mode.unwrap_or(0);
+    Some(Format { codec, profile, packetization })
+}

@@ -1,0 +1,246 @@
+//! Rooms: membership, slots, and who sees whom. Plain data; nothing here touches a connection.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use slab::Slab;
+use str0m::media::Mid;
+
+use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, Source, TrackId, Watch};
+use crate::egress::Egress;
+use crate::participant::SendFormat;
+use crate::speaker;
+use crate::track::Track;
+
+/// A room. Participants are named by their keys in the shard, tracks by their keys here.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub name: Arc<str>,
+    /// In the order of joining.
+    pub members: Vec<usize>,
+    pub tracks: Slab<Track>,
+    /// The audio tracks that are forwarded now: the loudest.
+    pub loudest: Vec<usize>,
+    /// The participants that were told to be speaking.
+    pub speaking: Vec<ParticipantId>,
+}
+
+impl Room {
+    pub(crate) fn new(name: Arc<str>) -> Self {
+        Self { name, members: Vec::new(), tracks: Slab::new(), loudest: Vec::new(), speaking: Vec::new() }
+    }
+
+    /// The keys of one participant's tracks, oldest first.
+    pub(crate) fn tracks_of(&self, publisher: usize) -> impl Iterator<Item = (usize, &Track)> {
+        self.tracks.iter().filter(move |(_, t)| t.publisher == publisher)
+    }
+
+    /// The track that a participant sends on this line.
+    pub(crate) fn track_on(&self, publisher: usize, mid: Mid) -> Option<usize> {
+        self.tracks_of(publisher).find(|(_, t)| t.mid == mid).map(|(key, _)| key)
+    }
+
+    /// The track of this id.
+    pub(crate) fn track_by_id(&self, id: TrackId) -> Option<usize> {
+        self.tracks.iter().find(|(_, t)| t.id == id).map(|(key, _)| key)
+    }
+
+    /// Chooses again whose audio is forwarded: one more than `n`, because nobody hears himself. True if it changed.
+    pub(crate) fn choose_loudest(&mut self, now: Instant, n: usize) -> bool {
+        let audio = self.tracks.iter().filter(|(_, t)| t.kind == MediaKind::Audio && !t.muted);
+        let levels: Vec<(usize, f32)> = audio.map(|(key, t)| (key, t.loudness.level(now))).collect();
+        let chosen = speaker::loudest(&levels, &self.loudest, n + 1);
+        let changed = chosen.len() != self.loudest.len() || chosen.iter().any(|t| !self.loudest.contains(t));
+        self.loudest = chosen;
+        changed
+    }
+
+    /// The video tracks, the most worth showing first: not muted, screens, who spoke last, who came first.
+    pub(crate) fn video_order(&self) -> Vec<usize> {
+        let spoke = |publisher| self.tracks_of(publisher).filter_map(|(_, t)| t.loudness.spoke).max();
+        let mut order: Vec<_> = self
+            .tracks
+            .iter()
+            .filter(|(_, t)| t.kind == MediaKind::Video)
+            .map(|(key, t)| {
+                ((t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke(t.publisher)), t.number), key)
+            })
+            .collect();
+        order.sort();
+        order.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// The tracks that a member who chooses nothing shall get, best first.
+    pub(crate) fn for_member(&self, key: usize, kind: MediaKind, loudest: usize) -> Vec<usize> {
+        let others = |track: &usize| self.tracks.get(*track).is_some_and(|t| t.publisher != key);
+        match kind {
+            MediaKind::Audio => self.loudest.iter().copied().filter(others).take(loudest).collect(),
+            MediaKind::Video => self.video_order().into_iter().filter(others).collect(),
+        }
+    }
+
+    /// The tracks that a viewer shall get: those of the source it named, else of the active one. `source` is the key
+    /// of the participant it named, if any.
+    pub(crate) fn for_viewer(&self, watch: Watch, source: Option<usize>, kind: MediaKind) -> Vec<usize> {
+        let named = watch.track.and_then(|id| self.track_by_id(id));
+        if let Some(track) = named.filter(|t| self.tracks[*t].kind == kind) {
+            return vec![track];
+        }
+        if watch.track.is_some() && named.is_none() {
+            return Vec::new();
+        }
+        let publisher = match (named, source) {
+            (Some(track), _) => Some(self.tracks[track].publisher),
+            (None, Some(key)) => Some(key),
+            (None, None) if watch.participant.is_some() => return Vec::new(),
+            (None, None) => self.active(),
+        };
+        let Some(publisher) = publisher else { return Vec::new() };
+        let order = match kind {
+            MediaKind::Video => self.video_order(),
+            MediaKind::Audio => self.tracks.iter().filter(|(_, t)| t.kind == kind).map(|(key, _)| key).collect(),
+        };
+        order.into_iter().filter(|t| self.tracks[*t].publisher == publisher).collect()
+    }
+
+    /// The publisher that a viewer who names none sees: of the first video; without video, of the loudest audio.
+    fn active(&self) -> Option<usize> {
+        let track = self.video_order().first().copied().or_else(|| self.loudest.first().copied())?;
+        self.tracks.get(track).map(|t| t.publisher)
+    }
+}
+
+/// What a participant is to its room.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub name: String,
+    pub identity: String,
+    pub metadata: String,
+    pub watch: Watch,
+    pub can_publish: bool,
+    pub can_subscribe: bool,
+    /// The server fills slots that name no track.
+    pub auto: bool,
+    pub slots: Vec<Slot>,
+}
+
+impl Member {
+    /// The member as the others see it.
+    pub(crate) fn info(&self, id: ParticipantId, role: Role, key: usize, room: &Room) -> ParticipantInfo {
+        ParticipantInfo {
+            id,
+            name: self.name.clone(),
+            identity: self.identity.clone(),
+            role,
+            metadata: self.metadata.clone(),
+            tracks: room.tracks_of(key).map(|(_, t)| t.info()).collect(),
+        }
+    }
+}
+
+/// One receive line of a participant.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub mid: Mid,
+    pub kind: MediaKind,
+    /// The line is active in the last offer.
+    pub active: bool,
+    /// What the client takes here.
+    pub formats: Vec<SendFormat>,
+    /// The track shown, by its key in the room.
+    pub track: Option<usize>,
+    /// The track the client asked for.
+    pub pinned: Option<TrackId>,
+    /// On-screen height in device pixels; none while the client has not said.
+    pub height: Option<u16>,
+    /// The client says that it is not on screen.
+    pub hidden: bool,
+    pub priority: u8,
+    pub egress: Egress,
+}
+
+/// What decides about a slot in [`fill`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seat<T> {
+    /// What it shows now.
+    pub now: Option<T>,
+    /// What it must show.
+    pub pinned: Option<T>,
+    /// The server may choose.
+    pub open: bool,
+}
+
+/// Fills slots with tracks, `desired` the best first. Pinned tracks go where they were pinned; what is shown and still
+/// desired stays where it is; the rest takes the free slots in order. No track is shown twice.
+pub(crate) fn fill<T: Copy + PartialEq>(seats: &[Seat<T>], desired: &[T]) -> Vec<Option<T>> {
+    let mut shown: Vec<Option<T>> = Vec::with_capacity(seats.len());
+    for seat in seats {
+        let pinned = seat.pinned.filter(|p| !shown.contains(&Some(*p)));
+        shown.push(pinned);
+    }
+    let free = seats.iter().zip(&shown).filter(|(seat, now)| seat.open && now.is_none()).count();
+    let wanted: Vec<T> = desired.iter().copied().filter(|d| !shown.contains(&Some(*d))).take(free).collect();
+    for (index, seat) in seats.iter().enumerate() {
+        let stays = seat.now.filter(|now| wanted.contains(now) && !shown.contains(&Some(*now)));
+        if seat.open && shown[index].is_none() {
+            shown[index] = stays;
+        }
+    }
+    let mut rest = wanted.iter().copied().filter(|w| !shown.contains(&Some(*w))).collect::<Vec<_>>().into_iter();
+    for (seat, slot) in seats.iter().zip(shown.iter_mut()) {
+        if seat.open && slot.is_none() {
+            *slot = rest.next();
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn open(now: Option<u8>) -> Seat<u8> {
+        Seat { now, pinned: None, open: true }
+    }
+
+    #[test]
+    fn what_is_shown_and_still_wanted_stays_in_its_slot() {
+        let seats = [open(Some(1)), open(Some(2)), open(None)];
+        assert_eq!(fill(&seats, &[3, 2]), [Some(3), Some(2), None]);
+    }
+
+    #[test]
+    fn a_pinned_track_is_shown_where_it_was_pinned_and_only_there() {
+        let seats = [open(Some(1)), Seat { now: Some(2), pinned: Some(1), open: false }, open(None)];
+        assert_eq!(fill(&seats, &[1, 2]), [Some(2), Some(1), None]);
+    }
+
+    #[test]
+    fn a_closed_slot_without_a_pin_stays_empty() {
+        let closed = Seat { now: Some(1), pinned: None, open: false };
+        assert_eq!(fill(&[closed], &[1, 2]), [None]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_track_is_shown_twice_and_no_slot_stays_empty_without_need(
+            now in prop::collection::vec(prop::option::of(0u8..12), 0..9),
+            pins in prop::collection::vec(prop::option::weighted(0.2, 0u8..12), 9),
+            desired in prop::collection::hash_set(0u8..12, 0..12),
+        ) {
+            let desired: Vec<u8> = desired.into_iter().collect();
+            let seats: Vec<Seat<u8>> =
+                now.iter().zip(&pins).map(|(now, pinned)| Seat { now: *now, pinned: *pinned, open: true }).collect();
+            let shown = fill(&seats, &desired);
+            let mut tracks: Vec<u8> = shown.iter().flatten().copied().collect();
+            let count = tracks.len();
+            tracks.sort_unstable();
+            tracks.dedup();
+            prop_assert_eq!(tracks.len(), count, "shown twice: {:?}", shown);
+            let missing = desired.iter().any(|d| !tracks.contains(d));
+            prop_assert!(!(missing && shown.contains(&None)), "empty slot and {:?} not shown: {:?}", desired, shown);
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! One shard: the participants of one worker thread, and what happens to them. Dispatch only; the work is in the
+//! submodules and in the modules of the core.
+
+mod commands;
+mod media;
+mod queries;
+mod rooms;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use slab::Slab;
+use str0m::ice::StunMessage;
+use str0m::net::{Protocol, Receive};
+
+use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
+use crate::demux::Demux;
+use crate::lipsync::PublisherClock;
+use crate::participant::{Happening, Participant, PeerConfig};
+use crate::room::{Member, Room};
+use crate::stats::Stats;
+use crate::timers::{Timer, Timers};
+
+pub use str0m::config::DtlsCert;
+pub use str0m::net::Transmit;
+
+/// How often speakers are looked at. Shorter than a syllable is of no use to the eye.
+const TICK: Duration = Duration::from_millis(200);
+/// How often rates and layers are looked at.
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may stay silent after the stack has missed checks for 15 s: 30 s in all (RFC 7675 section 5.1).
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A publisher whose packets came this lately is alive, checks or not: FFmpeg sends none after the first.
+const RECENT_MEDIA: Duration = Duration::from_secs(5);
+
+/// A new self-signed certificate for DTLS; one serves the whole process.
+///
+/// # Panics
+/// If the crypto library cannot make one, which it can wherever this crate builds.
+#[must_use]
+pub fn new_certificate() -> DtlsCert {
+    let provider = str0m::crypto::from_feature_flags();
+    provider.dtls_provider.generate_certificate().expect("aws-lc-rs makes certificates")
+}
+
+/// What a shard needs to know.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// The number of this shard; goes into ICE user fragments, see [`shard_of_ufrag`].
+    pub number: u8,
+    /// The DTLS certificate of the process.
+    pub cert: DtlsCert,
+    /// The addresses told to clients as ICE candidates. Also taken as the local address of what comes in.
+    pub candidates: Vec<SocketAddr>,
+    /// How many of the loudest audio tracks a member hears.
+    pub loudest: usize,
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The time of [`Shard::poll_timeout`] has come.
+    Timeout,
+    /// A datagram from the media port.
+    Datagram {
+        /// Where it came from.
+        remote: SocketAddr,
+        /// Its bytes.
+        data: &'a [u8],
+    },
+    /// A command, with a number for its reply.
+    Command {
+        /// Comes back in [`Event::Reply`].
+        request: u64,
+        /// What to do.
+        command: Command,
+    },
+}
+
+/// What shall happen outside.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a datagram from the media port. Datagrams to one receiver come one after another.
+    Transmit(Transmit),
+    /// Tell signaling, or the other workers.
+    Event(Event),
+}
+
+/// A participant with its place in the room.
+struct Peer {
+    conn: Participant,
+    member: Member,
+    clock: PublisherClock,
+    last_packet: Option<Instant>,
+}
+
+/// A keyframe request that waits for its time or for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    room: usize,
+    track: usize,
+    layer: usize,
+}
+
+/// The participants of one worker thread, without locks, sockets or a clock.
+pub struct Shard {
+    config: ShardConfig,
+    peer_config: PeerConfig,
+    rng: SmallRng,
+    now: Instant,
+    peers: Slab<Peer>,
+    ids: HashMap<ParticipantId, usize>,
+    rooms: Slab<Room>,
+    names: HashMap<Arc<str>, usize>,
+    demux: Demux,
+    timers: Timers,
+    /// Whom the code that runs is about; a panic ends that participant.
+    current: Option<usize>,
+    touched: Vec<usize>,
+    waiting: Vec<Waiting>,
+    happenings: Vec<Happening>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    last_second: Instant,
+    tracks_published: u64,
+    stats: Stats,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("number", &self.config.number).field("peers", &self.peers.len()).finish()
+    }
+}
+
+/// The shard that a user fragment names, if it is one of ours.
+#[must_use]
+pub fn shard_of_ufrag(ufrag: &str) -> Option<u8> {
+    u8::from_str_radix(ufrag.get(..2)?, 16).ok()
+}
+
+/// The shard that the user fragment of a STUN request names; none if the datagram is no such thing.
+#[must_use]
+pub fn shard_of_stun(data: &[u8]) -> Option<u8> {
+    let message = StunMessage::parse(data).ok()?;
+    shard_of_ufrag(message.split_username()?.0)
+}
+
+/// True if the first byte says STUN (RFC 7983 section 7).
+#[must_use]
+pub fn is_stun(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| *first < 4)
+}
+
+impl Shard {
+    /// A shard without participants. The same seed and the same inputs give the same ids and user fragments.
+    #[must_use]
+    pub fn new(config: ShardConfig, seed: u64, now: Instant) -> Self {
+        let peer_config =
+            PeerConfig { cert: config.cert.clone(), candidates: config.candidates.clone(), shard: config.number };
+        Self {
+            config,
+            peer_config,
+            rng: SmallRng::seed_from_u64(seed),
+            now,
+            peers: Slab::new(),
+            ids: HashMap::new(),
+            rooms: Slab::new(),
+            names: HashMap::new(),
+            demux: Demux::default(),
+            timers: Timers::default(),
+            current: None,
+            touched: Vec::new(),
+            waiting: Vec::new(),
+            happenings: Vec::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            last_second: now,
+            tracks_published: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes an input. Never fails: a bad packet is counted, not returned. Drain [`Self::poll_output`] afterwards;
+    /// several inputs of one batch before that drain cost less than a drain each.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = self.now.max(now);
+        self.current = None;
+        self.guarded(|shard| match input {
+            Input::Timeout => shard.on_timeout(),
+            Input::Datagram { remote, data } => shard.on_datagram(remote, data),
+            Input::Command { request, command } => shard.on_command(request, command),
+        });
+    }
+
+    /// Runs code of the shard. A panic in it is a fault of ours: it ends the participant it was about, and nobody else.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        let panicked = catch_unwind(AssertUnwindSafe(|| work(self))).is_err();
+        if panicked {
+            match self.current.take() {
+                Some(key) => self.close_peer(key, CloseReason::Internal),
+                None => self.stats.panics += 1,
+            }
+        }
+    }
+
+    /// The next thing to do outside; none when there is nothing left. Only [`Self::handle`] makes more.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(Output::Event(event));
+            }
+            if let Some(transmit) = self.transmits.pop_front() {
+                self.stats.datagrams_out += 1;
+                self.stats.bytes_out += transmit.contents.len() as u64;
+                return Some(Output::Transmit(transmit));
+            }
+            if self.touched.is_empty() {
+                return None;
+            }
+            self.guarded(Self::settle);
+        }
+    }
+
+    /// When [`Input::Timeout`] is due next, and what for. Changed by every [`Self::handle`] and [`Self::poll_output`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.timers.next()
+    }
+
+    fn on_datagram(&mut self, remote: SocketAddr, data: &[u8]) {
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += data.len() as u64;
+        let Some(local) = self.local_for(remote) else {
+            self.stats.dropped_unknown += 1;
+            return;
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, data) else {
+            self.stats.dropped_unknown += 1;
+            return;
+        };
+        let key = if is_stun(data) {
+            self.bind_by_stun(remote, local, data)
+        } else {
+            let known = self.demux.by_address(remote);
+            self.stats.dropped_unbound += u64::from(known.is_none());
+            known
+        };
+        let Some(key) = key else { return };
+        self.current = Some(key);
+        let now = self.now;
+        match self.peers[key].conn.receive(now, receive) {
+            Ok(()) => self.drain(key),
+            Err(reason) => self.close_peer(key, reason),
+        }
+    }
+
+    /// The participant that a STUN message is for, if its integrity holds. Binds the address to it.
+    fn bind_by_stun(&mut self, remote: SocketAddr, local: SocketAddr, data: &[u8]) -> Option<usize> {
+        let bound = self.check_stun(remote, local, data);
+        let Some(key) = bound else {
+            self.stats.dropped_stun += 1;
+            return None;
+        };
+        let change = self.demux.bind(remote, key);
+        if change.new {
+            self.events.push_back(Event::AddressBound(remote));
+        }
+        if let Some(old) = change.evicted {
+            self.events.push_back(Event::AddressReleased(old));
+        }
+        Some(key)
+    }
+
+    fn check_stun(&self, remote: SocketAddr, local: SocketAddr, data: &[u8]) -> Option<usize> {
+        let message = StunMessage::parse(data).ok()?;
+        let (ufrag, _) = message.split_username()?;
+        let key = self.demux.by_ufrag(ufrag)?;
+        let receive = Receive::new(Protocol::Udp, remote, local, data).ok()?;
+        self.peers[key].conn.accepts(self.now, receive).then_some(key)
+    }
+
+    /// The own address that a client at `remote` was told: of the same family, the first announced.
+    fn local_for(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        self.config.candidates.iter().copied().find(|c| c.is_ipv4() == remote.is_ipv4())
+    }
+
+    fn on_timeout(&mut self) {
+        while let Some(timer) = self.timers.pop_due(self.now) {
+            match timer {
+                Timer::Stack(key) => self.touch(key),
+                Timer::Connect(key) => self.on_connect_deadline(key),
+                Timer::Tick => self.tick(),
+                Timer::Keyframes => self.repeat_keyframe_requests(),
+            }
+        }
+    }
+
+    fn on_connect_deadline(&mut self, key: usize) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let alive = peer.last_packet.is_some_and(|at| self.now.saturating_duration_since(at) < RECENT_MEDIA);
+        if alive && peer.conn.connected {
+            self.timers.set(Timer::Connect(key), self.now + SILENCE_TIMEOUT);
+        } else {
+            self.close_peer(key, CloseReason::Timeout);
+        }
+    }
+
+    /// Puts a participant on the list of those to run and drain at the end of the batch.
+    fn touch(&mut self, key: usize) {
+        if let Some(peer) = self.peers.get_mut(key)
+            && !peer.conn.touched
+        {
+            peer.conn.touched = true;
+            self.touched.push(key);
+        }
+    }
+
+    /// Runs and drains the participants touched: all that was written to one goes out at once.
+    fn settle(&mut self) {
+        // Taken one by one, so that a panic about one leaves the others on the list.
+        while let Some(key) = self.touched.pop() {
+            let now = self.now;
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            peer.conn.touched = false;
+            self.current = Some(key);
+            match peer.conn.timeout(now) {
+                Ok(()) => self.drain(key),
+                Err(reason) => self.close_peer(key, reason),
+            }
+        }
+    }
+
+    fn drain(&mut self, key: usize) {
+        let mut happenings = std::mem::take(&mut self.happenings);
+        let wake = self.peers[key].conn.drain(self.now, &mut happenings, &mut self.transmits);
+        if let Some(at) = wake {
+            self.timers.set(Timer::Stack(key), at.max(self.now));
+        }
+        for happening in happenings.drain(..) {
+            if !self.peers.contains(key) {
+                break;
+            }
+            self.on_happening(key, happening);
+        }
+        happenings.clear();
+        self.happenings = happenings;
+    }
+
+    fn on_happening(&mut self, key: usize, happening: Happening) {
+        match happening {
+            Happening::Rtp { mid, rid, packet } => self.on_rtp(key, mid, rid, &packet),
+            Happening::KeyframeWanted(mid) => self.on_keyframe_wanted(key, mid),
+            Happening::IceConnected => {
+                if self.peers[key].conn.connected {
+                    self.timers.clear(Timer::Connect(key));
+                }
+                if !std::mem::replace(&mut self.peers[key].conn.ice_connected, true) {
+                    self.tell_milestone(key, Milestone::IceConnected);
+                }
+            }
+            Happening::IceDisconnected => self.timers.set(Timer::Connect(key), self.now + SILENCE_TIMEOUT),
+            Happening::DtlsConnected => {
+                self.timers.clear(Timer::Connect(key));
+                self.tell_milestone(key, Milestone::DtlsConnected);
+                self.on_connected(key);
+            }
+            Happening::Ended(reason) => self.close_peer(key, reason),
+        }
+    }
+
+    fn tell_milestone(&mut self, key: usize, milestone: Milestone) {
+        self.tell(key, Notice::Milestone(milestone));
+    }
+}

@@ -1,0 +1,322 @@
+//! Commands of signaling: entering, negotiating, choosing, leaving.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use str0m::media::{Mid, Rid};
+
+use super::{CONNECT_TIMEOUT, Peer, Shard, TICK};
+use crate::api::{
+    Answer, CloseReason, Command, Event, Join, JoinError, Joined, MediaKind, Notice, Offer, OfferError, OfferedTrack,
+    ParticipantId, PublishedTrack, Reply, Role, Source, TrackId, View,
+};
+use crate::egress::Egress;
+use crate::lipsync::PublisherClock;
+use crate::participant::{Accepted, Participant};
+use crate::room::{Member, Room, Slot};
+use crate::sdp::MediaLine;
+use crate::timers::Timer;
+use crate::track::{Layer, Track};
+
+impl Shard {
+    pub(super) fn on_command(&mut self, request: u64, command: Command) {
+        let reply = match command {
+            Command::Join(join) => Some(Reply::Join(self.join(*join))),
+            Command::Offer(id, offer) => Some(Reply::Offer(self.offer(id, &offer))),
+            Command::View(id, view) => self.with_key(id, |shard, key| shard.view(key, view)),
+            Command::Mute(id, track, muted) => {
+                let done = self.ids.get(&id).copied().is_some_and(|key| self.mute(key, track, muted));
+                Some(Reply::Done(done))
+            }
+            Command::Metadata(id, metadata) => self.with_key(id, |shard, key| shard.set_metadata(key, metadata)),
+            Command::Leave(id, reason) => {
+                let key = self.ids.get(&id).copied();
+                if let Some(key) = key {
+                    self.close_peer(key, reason);
+                }
+                Some(Reply::Done(key.is_some()))
+            }
+            Command::CloseRoom(name, reason) => Some(Reply::Done(self.close_room(&name, reason))),
+            Command::Rooms(name) => Some(Reply::Rooms(self.describe_rooms(name.as_deref()))),
+            Command::Resume(id) => Some(Reply::Rooms(self.resume(id))),
+            Command::Subscriptions(id) => Some(Reply::Subscriptions(self.describe_subscriptions(id))),
+            Command::Stats => Some(Reply::Stats(Box::new(self.current_stats()))),
+            Command::Shutdown => {
+                let keys: Vec<usize> = self.peers.iter().map(|(key, _)| key).collect();
+                keys.iter().for_each(|key| self.close_peer(*key, CloseReason::ServerShutdown));
+                Some(Reply::Done(!keys.is_empty()))
+            }
+        };
+        if let Some(reply) = reply {
+            self.events.push_back(Event::Reply { request, reply });
+        }
+    }
+
+    fn with_key(&mut self, id: ParticipantId, act: impl FnOnce(&mut Self, usize)) -> Option<Reply> {
+        if let Some(key) = self.ids.get(&id).copied() {
+            act(self, key);
+        }
+        None
+    }
+
+    fn join(&mut self, join: Join) -> Result<Joined, JoinError> {
+        let existing = self.names.get(&join.room).copied();
+        if existing.is_none() && !join.create {
+            return Err(JoinError::UnknownRoom);
+        }
+        if let Some(room) = existing {
+            self.check_source(room, &join)?;
+            self.replace_identity(room, &join);
+        }
+        // Replacing the last member may have ended the room.
+        let existing = self.names.get(&join.room).copied();
+        let present = existing.map_or(0, |room| self.count_members(room));
+        if join.role != Role::Viewer && present >= join.max_participants {
+            return Err(JoinError::RoomFull { limit: join.max_participants });
+        }
+        let room = existing.unwrap_or_else(|| self.open_room(Arc::clone(&join.room)));
+        let joined = Joined { participants: self.describe_members(room, None) };
+        let key = self.peers.insert(Peer {
+            conn: Participant::new(join.participant, room, join.role),
+            member: Member {
+                name: join.name,
+                identity: join.identity,
+                metadata: join.metadata,
+                watch: join.watch,
+                can_publish: join.can_publish,
+                can_subscribe: join.can_subscribe,
+                auto: true,
+                slots: Vec::new(),
+            },
+            clock: PublisherClock::default(),
+            last_packet: None,
+        });
+        self.ids.insert(join.participant, key);
+        self.rooms[room].members.push(key);
+        if join.role != Role::Member {
+            // WHIP and WHEP have no other sign of life than their connection.
+            self.timers.set(Timer::Connect(key), self.now + CONNECT_TIMEOUT);
+        }
+        self.announce(key, Notice::ParticipantJoined);
+        Ok(joined)
+    }
+
+    /// A viewer may only watch what is there.
+    fn check_source(&self, room: usize, join: &Join) -> Result<(), JoinError> {
+        if join.role != Role::Viewer {
+            return Ok(());
+        }
+        let room = &self.rooms[room];
+        let in_room = |id: ParticipantId| self.ids.get(&id).is_some_and(|key| room.members.contains(key));
+        let named = join.watch.participant.is_none_or(in_room)
+            && join.watch.track.is_none_or(|track| room.track_by_id(track).is_some());
+        if !named {
+            return Err(JoinError::UnknownSource);
+        }
+        if room.tracks.is_empty() { Err(JoinError::NothingPublished) } else { Ok(()) }
+    }
+
+    fn replace_identity(&mut self, room: usize, join: &Join) {
+        if join.identity.is_empty() || join.role == Role::Viewer {
+            return;
+        }
+        let same = |key: &&usize| {
+            let peer = &self.peers[**key];
+            peer.conn.role == join.role && peer.member.identity == join.identity
+        };
+        if let Some(old) = self.rooms[room].members.iter().find(same).copied() {
+            self.close_peer(old, CloseReason::Replaced);
+        }
+    }
+
+    fn count_members(&self, room: usize) -> usize {
+        self.rooms[room].members.iter().filter(|key| self.peers[**key].conn.role != Role::Viewer).count()
+    }
+
+    fn open_room(&mut self, name: Arc<str>) -> usize {
+        let key = self.rooms.insert(Room::new(Arc::clone(&name)));
+        self.names.insert(name, key);
+        if !self.timers.is_set(Timer::Tick) {
+            self.last_second = self.now;
+            self.timers.set(Timer::Tick, self.now + TICK);
+        }
+        key
+    }
+
+    fn offer(&mut self, id: ParticipantId, offer: &Offer) -> Result<Answer, OfferError> {
+        let key = self.ids.get(&id).copied().ok_or(OfferError::Gone)?;
+        let now = self.now;
+        let peer = &mut self.peers[key];
+        let read = crate::sdp::read_offer(&offer.sdp, peer.conn.role)?;
+        if !peer.member.can_publish && read.lines.iter().any(|l| l.direction.sends()) {
+            return Err(OfferError::Forbidden("the token does not allow publishing".into()));
+        }
+        if !peer.member.can_subscribe && read.lines.iter().any(|l| l.direction.receives()) {
+            return Err(OfferError::Forbidden("the token does not allow receiving".into()));
+        }
+        let old = peer.conn.ufrag().to_owned();
+        let accepted = peer.conn.accept_offer(now, &offer.sdp, &self.peer_config, &mut self.rng)?;
+        if accepted.ufrag != old {
+            self.demux.remove_ufrag(&old);
+            self.demux.add_ufrag(accepted.ufrag.clone(), key);
+            self.timers.set(Timer::Connect(key), now + CONNECT_TIMEOUT);
+        }
+        let tracks = self.publish_lines(key, &accepted, &offer.tracks);
+        self.make_slots(key, &accepted.lines);
+        self.touch(key);
+        let room = self.peers[key].conn.room;
+        self.reassign(room);
+        Ok(Answer { sdp: accepted.sdp, ice_ufrag: accepted.ufrag, tracks })
+    }
+
+    /// Publishes the tracks of sending lines, and ends those of lines that send no more.
+    fn publish_lines(&mut self, key: usize, accepted: &Accepted, named: &[OfferedTrack]) -> Vec<PublishedTrack> {
+        let room = self.peers[key].conn.room;
+        let mut published = Vec::new();
+        for line in &accepted.lines {
+            let mid = Mid::from(line.mid.as_str());
+            let known = self.rooms[room].track_on(key, mid);
+            match (line.direction.sends(), known) {
+                (false, Some(track)) => self.unpublish(room, track),
+                (false, None) => {}
+                (true, Some(track)) => {
+                    published.push(PublishedTrack { mid: line.mid.clone(), id: self.rooms[room].tracks[track].id });
+                }
+                (true, None) => {
+                    let offered = named.iter().find(|t| t.mid == line.mid);
+                    published.push(PublishedTrack { mid: line.mid.clone(), id: self.publish(key, mid, line, offered) });
+                }
+            }
+        }
+        published
+    }
+
+    fn publish(&mut self, key: usize, mid: Mid, line: &MediaLine, offered: Option<&OfferedTrack>) -> TrackId {
+        let usual = match line.kind {
+            MediaKind::Audio => Source::Microphone,
+            MediaKind::Video => Source::Camera,
+        };
+        let rids: Vec<Option<Rid>> = if line.rids.is_empty() {
+            vec![None]
+        } else {
+            line.rids.iter().map(|rid| Some(Rid::from(rid.as_str()))).collect()
+        };
+        let id = TrackId(self.rng.random());
+        self.tracks_published += 1;
+        let track = Track {
+            id,
+            publisher: key,
+            mid,
+            kind: line.kind,
+            source: offered.map_or(usual, |t| t.source),
+            label: offered.map(|t| t.label.clone()).unwrap_or_default(),
+            muted: offered.is_some_and(|t| t.muted),
+            format: None,
+            layers: rids.into_iter().map(Layer::new).collect(),
+            loudness: Default::default(),
+            subscribers: Vec::new(),
+            number: self.tracks_published,
+            told_active: None,
+        };
+        let (room, publisher) = (self.peers[key].conn.room, self.peers[key].conn.id);
+        let info = track.info();
+        self.rooms[room].tracks.insert(track);
+        self.broadcast(room, Some(key), Notice::TrackPublished(publisher, info));
+        id
+    }
+
+    fn make_slots(&mut self, key: usize, lines: &[MediaLine]) {
+        let peer = &mut self.peers[key];
+        for line in lines {
+            let mid = Mid::from(line.mid.as_str());
+            let known = peer.member.slots.iter().position(|s| s.mid == mid);
+            if !line.direction.receives() {
+                if let Some(index) = known {
+                    peer.member.slots[index].active = false;
+                }
+                continue;
+            }
+            let formats = peer.conn.send_formats(mid);
+            match known {
+                Some(index) => {
+                    let slot = &mut peer.member.slots[index];
+                    (slot.active, slot.formats) = (true, formats);
+                }
+                None => peer.member.slots.push(Slot {
+                    mid,
+                    kind: line.kind,
+                    active: true,
+                    formats,
+                    track: None,
+                    pinned: None,
+                    height: None,
+                    hidden: false,
+                    priority: 0,
+                    egress: Egress::new(line.kind, &mut self.rng),
+                }),
+            }
+        }
+    }
+
+    fn view(&mut self, key: usize, view: View) {
+        let member = &mut self.peers[key].member;
+        member.auto = view.auto;
+        for wanted in view.slots {
+            let mid = Mid::from(wanted.mid.as_str());
+            let Some(slot) = member.slots.iter_mut().find(|s| s.mid == mid) else {
+                continue;
+            };
+            slot.pinned = wanted.track;
+            slot.hidden = wanted.width == 0 && wanted.height == 0;
+            slot.height = (wanted.height > 0).then_some(wanted.height);
+            slot.priority = wanted.priority;
+        }
+        self.reassign_member(key);
+        self.retarget(key);
+    }
+
+    /// Sets the muted flag of a track of this participant; false if it has no such track.
+    fn mute(&mut self, key: usize, id: TrackId, muted: bool) -> bool {
+        let room = self.peers[key].conn.room;
+        let Some(track) = self.rooms[room].track_by_id(id) else {
+            return false;
+        };
+        let found = &mut self.rooms[room].tracks[track];
+        if found.publisher != key {
+            return false;
+        }
+        if found.muted != muted {
+            found.muted = muted;
+            let publisher = self.peers[key].conn.id;
+            self.broadcast(room, None, Notice::TrackMuted(publisher, id, muted));
+            self.rooms[room].choose_loudest(self.now, self.config.loudest);
+            self.reassign(room);
+        }
+        true
+    }
+
+    fn set_metadata(&mut self, key: usize, metadata: String) {
+        self.peers[key].member.metadata = metadata;
+        self.announce(key, Notice::ParticipantUpdated);
+    }
+
+    /// Tells a participant all its slots again; returns its room, empty if it is gone.
+    fn resume(&mut self, id: ParticipantId) -> Vec<crate::api::RoomInfo> {
+        let Some(key) = self.ids.get(&id).copied() else {
+            return Vec::new();
+        };
+        self.tell_all_slots(key);
+        let name = Arc::clone(&self.rooms[self.peers[key].conn.room].name);
+        self.describe_rooms(Some(&name))
+    }
+
+    fn close_room(&mut self, name: &str, reason: CloseReason) -> bool {
+        let Some(room) = self.names.get(name).copied() else {
+            return false;
+        };
+        for key in self.rooms[room].members.clone() {
+            self.close_peer(key, reason);
+        }
+        true
+    }
+}

@@ -1,0 +1,192 @@
+//! A packet's way from its publisher to those who receive it, and keyframe requests the other way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use str0m::media::{Mid, Rid};
+use str0m::rtp::{ExtensionValues, RtpPacket};
+
+use super::{Shard, Waiting};
+use crate::api::{Codec, MediaKind, Milestone};
+use crate::egress::Incoming;
+use crate::forward::{self, SenderReport};
+use crate::timers::Timer;
+
+/// How often waiting keyframe requests are looked at: a fifth of the shortest time between two.
+const KEYFRAME_POLL: Duration = Duration::from_millis(100);
+
+impl Shard {
+    /// A media packet of a publisher.
+    pub(super) fn on_rtp(&mut self, key: usize, mid: Mid, rid: Option<Rid>, packet: &RtpPacket) {
+        self.stats.rtp_in += 1;
+        let now = self.now;
+        let peer = &mut self.peers[key];
+        peer.last_packet = Some(now);
+        let Some((format, is_red)) = peer.conn.receive_format(packet.header.payload_type) else {
+            self.stats.dropped_codec += 1;
+            return;
+        };
+        let room_key = peer.conn.room;
+        let room = &mut self.rooms[room_key];
+        let Some(track_key) = room.track_on(key, mid) else { return };
+        let track = &mut room.tracks[track_key];
+        let Some(layer) = track.layer_index(rid) else { return };
+        let new_format = track.format.replace(format) != Some(format);
+        let report = sender_report(packet);
+        if report != track.layers[layer].report {
+            report.into_iter().for_each(|r| peer.clock.on_report(now, r));
+        }
+        let seen = track.on_packet(now, layer, format.codec, packet, report);
+        let captured = peer.clock.captured(now, report, packet.header.timestamp, format.codec.clock_rate());
+        let first = !std::mem::replace(&mut peer.conn.had_packet, true);
+        let primary = is_red.then(|| forward::red::primary(&packet.payload)).flatten().map(|(_, data)| Arc::from(data));
+        let ext = forwarded_extensions(&packet.header.ext_vals);
+        let incoming = Incoming {
+            now,
+            publisher: key,
+            layer,
+            source: *packet.header.ssrc,
+            seq: *packet.seq_no,
+            time: packet.header.timestamp,
+            marker: packet.header.marker,
+            format,
+            is_red,
+            keyframe_start: seen.keyframe_start,
+            payload: &packet.payload,
+            primary: primary.as_ref(),
+            ext: &ext,
+            captured,
+            report,
+        };
+        self.fan_out(room_key, track_key, &incoming);
+        if first {
+            self.tell_milestone(key, Milestone::FirstPacket);
+        }
+        if new_format || seen.resized {
+            self.on_track_changed(room_key, track_key, new_format);
+        }
+    }
+
+    /// Writes a packet to everyone who gets it. They are drained once, at the end of the batch.
+    fn fan_out(&mut self, room: usize, track: usize, packet: &Incoming<'_>) {
+        let mut first_keyframes: Vec<usize> = Vec::new();
+        for subscriber in &self.rooms[room].tracks[track].subscribers {
+            let peer = &mut self.peers[subscriber.key];
+            if !peer.conn.connected {
+                continue;
+            }
+            let slot = &mut peer.member.slots[subscriber.slot];
+            let Some(out) = slot.egress.forward(slot.mid, &slot.formats, packet) else {
+                continue;
+            };
+            self.stats.rtp_forwarded += 1;
+            if packet.format.codec != Codec::Opus && !peer.conn.had_keyframe {
+                peer.conn.had_keyframe = true;
+                first_keyframes.push(subscriber.key);
+            }
+            peer.conn.write(out);
+            if !peer.conn.touched {
+                peer.conn.touched = true;
+                self.touched.push(subscriber.key);
+            }
+        }
+        for key in first_keyframes {
+            self.tell_milestone(key, Milestone::FirstKeyframe);
+        }
+    }
+
+    /// A receiver cannot decode what a slot gives it.
+    pub(super) fn on_keyframe_wanted(&mut self, key: usize, mid: Mid) {
+        self.stats.keyframe_requests_in += 1;
+        let peer = &self.peers[key];
+        let Some(slot) = peer.member.slots.iter().find(|s| s.mid == mid) else {
+            return;
+        };
+        let selector = &slot.egress.selector;
+        let Some((track, layer)) = slot.track.zip(selector.current().or(selector.target())) else {
+            return;
+        };
+        self.request_keyframe(Waiting { room: peer.conn.room, track, layer });
+    }
+
+    /// Asks a publisher for a keyframe of one layer: now, or as soon as the last request is old enough.
+    pub(super) fn request_keyframe(&mut self, wanted: Waiting) {
+        let Some(track) = self.rooms.get_mut(wanted.room).and_then(|r| r.tracks.get_mut(wanted.track)) else {
+            return;
+        };
+        if track.kind != MediaKind::Video {
+            return;
+        }
+        let Some(layer) = track.layers.get_mut(wanted.layer) else {
+            return;
+        };
+        let send = layer.keyframes.request(self.now).then_some((track.publisher, track.mid, layer.rid));
+        self.send_keyframe_request(send);
+        if !self.waiting.contains(&wanted) {
+            self.waiting.push(wanted);
+        }
+        if !self.timers.is_set(Timer::Keyframes) {
+            self.timers.set(Timer::Keyframes, self.now + KEYFRAME_POLL);
+        }
+    }
+
+    fn send_keyframe_request(&mut self, request: Option<(usize, Mid, Option<Rid>)>) {
+        let Some((publisher, mid, rid)) = request else { return };
+        let conn = &mut self.peers[publisher].conn;
+        if conn.connected {
+            self.stats.keyframe_requests_out += 1;
+            conn.request_keyframe(mid, rid);
+            self.touch(publisher);
+        }
+    }
+
+    /// Sends the requests again whose keyframe has not come.
+    pub(super) fn repeat_keyframe_requests(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|w| {
+            let Some(track) = self.rooms.get_mut(w.room).and_then(|r| r.tracks.get_mut(w.track)) else {
+                return false;
+            };
+            let Some(layer) = track.layers.get_mut(w.layer) else {
+                return false;
+            };
+            let send = layer.keyframes.poll(self.now).then_some((track.publisher, track.mid, layer.rid));
+            let keep = layer.keyframes.is_waiting() && !track.subscribers.is_empty();
+            self.send_keyframe_request(send);
+            keep
+        });
+        self.waiting = waiting;
+        if !self.waiting.is_empty() {
+            self.timers.set(Timer::Keyframes, self.now + KEYFRAME_POLL);
+        }
+    }
+
+    /// The codec or the size of a track's packets changed: what its receivers get is chosen again.
+    fn on_track_changed(&mut self, room: usize, track: usize, new_format: bool) {
+        let subscribers = self.rooms[room].tracks[track].subscribers.clone();
+        for subscriber in subscribers {
+            self.retarget(subscriber.key);
+        }
+        if new_format {
+            self.announce_update(room, track);
+        }
+    }
+}
+
+fn sender_report(packet: &RtpPacket) -> Option<SenderReport> {
+    let sender = packet.last_sender_info.as_ref()?;
+    Some(SenderReport { wall: sender.ntp_time, rtp: sender.rtp_time.numer() as u32 })
+}
+
+/// The header extensions that travel with a packet. What belongs to one hop only is left out: the stack sets its own
+/// MID, transport sequence number and send time.
+fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
+    let mut forwarded = values.clone();
+    forwarded.mid = None;
+    forwarded.rid = None;
+    forwarded.rid_repair = None;
+    forwarded.transport_cc = None;
+    forwarded.abs_send_time = None;
+    forwarded.tx_time_offs = None;
+    forwarded
+}

@@ -1,0 +1,65 @@
+//! What the outside may ask: rooms, subscriptions, counters.
+
+use super::Shard;
+use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, RoomInfo, SubscriptionInfo};
+use crate::stats::Stats;
+
+impl Shard {
+    /// The members of a room as others see them, viewers left out.
+    pub(super) fn describe_members(&self, room: usize, except: Option<usize>) -> Vec<ParticipantInfo> {
+        let room = &self.rooms[room];
+        let shown = room.members.iter().filter(|key| Some(**key) != except);
+        shown
+            .filter(|key| self.peers[**key].conn.role != Role::Viewer)
+            .map(|key| {
+                let peer = &self.peers[*key];
+                peer.member.info(peer.conn.id, peer.conn.role, *key, room)
+            })
+            .collect()
+    }
+
+    pub(super) fn describe_rooms(&self, name: Option<&str>) -> Vec<RoomInfo> {
+        let wanted = self.rooms.iter().filter(|(_, room)| name.is_none_or(|n| *room.name == *n));
+        wanted
+            .map(|(key, room)| RoomInfo {
+                name: room.name.clone(),
+                participants: self.describe_members(key, None),
+                viewers: room.members.iter().filter(|k| self.peers[**k].conn.role == Role::Viewer).count(),
+            })
+            .collect()
+    }
+
+    pub(super) fn describe_subscriptions(&self, id: ParticipantId) -> Option<Vec<SubscriptionInfo>> {
+        let peer = &self.peers[*self.ids.get(&id)?];
+        let room = &self.rooms[peer.conn.room];
+        let shown = peer.member.slots.iter().filter_map(|slot| Some((slot, room.tracks.get(slot.track?)?)));
+        let infos = shown.map(|(slot, track)| {
+            let name = |layer: Option<usize>| layer.map(|index| track.layer_name(index));
+            SubscriptionInfo {
+                mid: slot.mid.to_string(),
+                kind: slot.kind,
+                participant: self.peers[track.publisher].conn.id,
+                track: track.id,
+                target: name(slot.egress.selector.target()),
+                current: name(slot.egress.selector.current()),
+                bitrate: slot.egress.bitrate,
+                reason: slot.egress.reason.unwrap_or(match slot.kind {
+                    MediaKind::Audio => crate::allocator::Reason::Audio,
+                    MediaKind::Video => crate::allocator::Reason::OnlyLayer,
+                }),
+            }
+        });
+        Some(infos.collect())
+    }
+
+    pub(super) fn current_stats(&self) -> Stats {
+        let tracks = || self.rooms.iter().flat_map(|(_, room)| room.tracks.iter().map(|(_, t)| t));
+        Stats {
+            rooms: self.rooms.len() as u64,
+            participants: self.peers.len() as u64,
+            tracks: tracks().count() as u64,
+            subscriptions: tracks().map(|t| t.subscribers.len() as u64).sum(),
+            ..self.stats.clone()
+        }
+    }
+}

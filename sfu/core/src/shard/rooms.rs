@@ -1,0 +1,364 @@
+//! What follows from who is in a room: which track goes into which slot, which layer, and who is told.
+
+use std::sync::Arc;
+
+use super::{SECOND, Shard, TICK, Waiting};
+use crate::allocator::{self, LayerState, Reason, SlotRequest};
+use crate::api::{Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Speaker};
+use crate::room::{Seat, fill};
+use crate::timers::Timer;
+use crate::track::{Subscriber, rate};
+
+impl Shard {
+    /// Tells one participant.
+    pub(super) fn tell(&mut self, key: usize, notice: Notice) {
+        let to = self.peers[key].conn.id;
+        self.events.push_back(Event::Notice { to, notice: Arc::new(notice) });
+    }
+
+    /// Tells all members of a room; publishers and viewers have no ear for it.
+    pub(super) fn broadcast(&mut self, room: usize, except: Option<usize>, notice: Notice) {
+        let notice = Arc::new(notice);
+        for key in self.rooms[room].members.iter().filter(|key| Some(**key) != except) {
+            let conn = &self.peers[*key].conn;
+            if conn.role == Role::Member {
+                self.events.push_back(Event::Notice { to: conn.id, notice: Arc::clone(&notice) });
+            }
+        }
+    }
+
+    /// Tells the others about a participant; viewers go unmentioned.
+    pub(super) fn announce(&mut self, key: usize, notice: impl FnOnce(ParticipantInfo) -> Notice) {
+        let peer = &self.peers[key];
+        if peer.conn.role == Role::Viewer {
+            return;
+        }
+        let room = peer.conn.room;
+        let info = peer.member.info(peer.conn.id, peer.conn.role, key, &self.rooms[room]);
+        self.broadcast(room, Some(key), notice(info));
+    }
+
+    /// Tells everyone what a track's publisher is now.
+    pub(super) fn announce_update(&mut self, room: usize, track: usize) {
+        let publisher = self.rooms[room].tracks[track].publisher;
+        self.announce(publisher, Notice::ParticipantUpdated);
+    }
+
+    /// A participant can receive: what waits for it may flow.
+    pub(super) fn on_connected(&mut self, key: usize) {
+        self.retarget(key);
+        self.await_keyframes(key);
+    }
+
+    /// Ends a track.
+    pub(super) fn unpublish(&mut self, room: usize, track: usize) {
+        let ended = self.rooms[room].tracks.remove(track);
+        for subscriber in &ended.subscribers {
+            let slot = &mut self.peers[subscriber.key].member.slots[subscriber.slot];
+            slot.track = None;
+            slot.egress.detach();
+        }
+        self.rooms[room].loudest.retain(|t| *t != track);
+        self.waiting.retain(|w| !(w.room == room && w.track == track));
+        let publisher = self.peers[ended.publisher].conn.id;
+        self.broadcast(room, Some(ended.publisher), Notice::TrackUnpublished(publisher, ended.id));
+        // A slot that showed it is told to be empty, or gets another track, by `reassign`.
+        let told = ended.subscribers.into_iter().map(|s| s.key);
+        let emptied: std::collections::BTreeSet<usize> = told.collect();
+        for key in emptied {
+            self.tell_empty_slots(key);
+        }
+    }
+
+    fn tell_empty_slots(&mut self, key: usize) {
+        let slots = &self.peers[key].member.slots;
+        let empty: Vec<Assignment> = slots
+            .iter()
+            .filter(|s| s.active && s.track.is_none())
+            .map(|s| Assignment { mid: s.mid.to_string(), kind: s.kind, participant: None, track: None })
+            .collect();
+        self.tell(key, Notice::Slots(empty));
+    }
+
+    /// Chooses again what every slot of a room shows.
+    pub(super) fn reassign(&mut self, room: usize) {
+        self.rooms[room].choose_loudest(self.now, self.config.loudest);
+        for key in self.rooms[room].members.clone() {
+            if !self.peers[key].member.slots.is_empty() {
+                self.reassign_member(key);
+            }
+        }
+        self.tell_layers(room);
+    }
+
+    /// Chooses again what the slots of one participant show, and tells it what changed.
+    pub(super) fn reassign_member(&mut self, key: usize) {
+        let audio = self.choose(key, MediaKind::Audio);
+        let video = self.choose(key, MediaKind::Video);
+        let room = self.peers[key].conn.room;
+        let mut changes = Vec::new();
+        for (slot, track) in audio.into_iter().chain(video) {
+            if self.peers[key].member.slots[slot].track != track {
+                self.assign(key, slot, track);
+                changes.push(self.assignment(key, slot, room));
+            }
+        }
+        if !changes.is_empty() {
+            self.tell(key, Notice::Slots(changes));
+            self.retarget(key);
+        }
+    }
+
+    /// Which track each slot of one kind shall show: pairs of slot and track.
+    fn choose(&self, key: usize, kind: MediaKind) -> Vec<(usize, Option<usize>)> {
+        let peer = &self.peers[key];
+        let room = &self.rooms[peer.conn.room];
+        let desired = match peer.conn.role {
+            Role::Publisher => return Vec::new(),
+            Role::Member => room.for_member(key, kind, self.config.loudest),
+            Role::Viewer => {
+                let source = peer.member.watch.participant.and_then(|id| self.ids.get(&id).copied());
+                room.for_viewer(peer.member.watch, source, kind)
+            }
+        };
+        let slots: Vec<usize> = (0..peer.member.slots.len()).filter(|i| peer.member.slots[*i].kind == kind).collect();
+        let seats: Vec<Seat<usize>> = slots
+            .iter()
+            .map(|index| {
+                let slot = &peer.member.slots[*index];
+                let pinned = slot.pinned.and_then(|id| room.track_by_id(id));
+                // A slot can only show what is of its kind, and nobody sees himself.
+                let pinned = pinned.filter(|t| room.tracks[*t].kind == kind && room.tracks[*t].publisher != key);
+                Seat { now: slot.track, pinned: pinned.filter(|_| slot.active), open: slot.active && peer.member.auto }
+            })
+            .collect();
+        slots.into_iter().zip(fill(&seats, &desired)).collect()
+    }
+
+    fn assign(&mut self, key: usize, slot: usize, track: Option<usize>) {
+        let room = self.peers[key].conn.room;
+        let subscriber = Subscriber { key, slot };
+        let target = &mut self.peers[key].member.slots[slot];
+        if let Some(old) = std::mem::replace(&mut target.track, track)
+            && let Some(old) = self.rooms[room].tracks.get_mut(old)
+        {
+            old.subscribers.retain(|s| *s != subscriber);
+        }
+        target.egress.detach();
+        if let Some(new) = track {
+            self.rooms[room].tracks[new].subscribers.push(subscriber);
+        }
+    }
+
+    fn assignment(&self, key: usize, slot: usize, room: usize) -> Assignment {
+        let slot = &self.peers[key].member.slots[slot];
+        let track = slot.track.map(|t| &self.rooms[room].tracks[t]);
+        Assignment {
+            mid: slot.mid.to_string(),
+            kind: slot.kind,
+            participant: track.map(|t| self.peers[t.publisher].conn.id),
+            track: track.map(|t| t.id),
+        }
+    }
+
+    /// All slots of a participant as they are, for one who comes back.
+    pub(super) fn tell_all_slots(&mut self, key: usize) {
+        let room = self.peers[key].conn.room;
+        let active = (0..self.peers[key].member.slots.len()).filter(|i| self.peers[key].member.slots[*i].active);
+        let all: Vec<Assignment> = active.map(|slot| self.assignment(key, slot, room)).collect();
+        self.tell(key, Notice::Slots(all));
+    }
+
+    /// Chooses again which layer each slot of a participant gets, and tells it what changed.
+    pub(super) fn retarget(&mut self, key: usize) {
+        let now = self.now;
+        let peer = &mut self.peers[key];
+        let room = &self.rooms[peer.conn.room];
+        let shown: Vec<(usize, usize)> =
+            peer.member.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.track?))).collect();
+        let layers: Vec<Vec<LayerState>> = shown.iter().map(|(_, t)| room.tracks[*t].layer_states(now)).collect();
+        let mut requests = Vec::with_capacity(shown.len());
+        for ((index, track), layers) in shown.iter().zip(&layers) {
+            let (slot, track) = (&mut peer.member.slots[*index], &room.tracks[*track]);
+            let supported = track.format.is_none_or(|f| slot.egress.resolve(&slot.formats, f).is_some());
+            requests.push(SlotRequest {
+                layers,
+                wanted: slot.height,
+                hidden: slot.hidden && slot.kind == MediaKind::Video,
+                muted: track.muted,
+                codec_supported: supported,
+            });
+        }
+        let targets = allocator::allocate(None, &requests);
+        let mut told = Vec::new();
+        for ((index, track), target) in shown.into_iter().zip(targets) {
+            let slot = &mut peer.member.slots[index];
+            let changed = slot.egress.selector.set_target(now, target.layer);
+            let reason = if slot.kind == MediaKind::Audio { Reason::Audio } else { target.reason };
+            let news = slot.egress.reason.replace(reason) != Some(reason);
+            if slot.kind == MediaKind::Video && (changed || news) {
+                let layer = target.layer.map(|l| room.tracks[track].layer_name(l));
+                told.push(Notice::Quality { mid: slot.mid.to_string(), layer, reason });
+            }
+        }
+        told.into_iter().for_each(|notice| self.tell(key, notice));
+        self.await_keyframes(key);
+    }
+
+    /// Asks for the keyframes that a participant's slots wait for.
+    fn await_keyframes(&mut self, key: usize) {
+        let peer = &self.peers[key];
+        if !peer.conn.connected {
+            return;
+        }
+        let room = peer.conn.room;
+        let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video);
+        let awaited: Vec<Waiting> = video
+            .filter_map(|s| Some(Waiting { room, track: s.track?, layer: s.egress.selector.awaited()? }))
+            .collect();
+        awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
+    }
+
+    /// Tells publishers which of their layers anybody wants, where that changed.
+    fn tell_layers(&mut self, room: usize) {
+        let mut told = Vec::new();
+        let Some(room) = self.rooms.get_mut(room) else { return };
+        for (_, track) in room.tracks.iter_mut().filter(|(_, t)| t.layers.len() > 1) {
+            let wanted = |index: usize| {
+                let slot = |s: &Subscriber| self.peers[s.key].member.slots.get(s.slot);
+                let targets = track.subscribers.iter().filter_map(slot).filter_map(|s| s.egress.selector.target());
+                targets.into_iter().any(|target| target == index)
+            };
+            let active: Vec<String> =
+                (0..track.layers.len()).filter(|i| wanted(*i)).map(|i| track.layer_name(i)).collect();
+            if track.told_active.as_ref() != Some(&active) {
+                track.told_active = Some(active.clone());
+                told.push((track.publisher, Notice::Layers { mid: track.mid.to_string(), active }));
+            }
+        }
+        for (publisher, notice) in told {
+            if self.peers[publisher].conn.role == Role::Member {
+                self.tell(publisher, notice);
+            }
+        }
+    }
+
+    /// The regular look at every room: speakers often, rates and layers once a second.
+    pub(super) fn tick(&mut self) {
+        if self.rooms.is_empty() {
+            return;
+        }
+        self.timers.set(Timer::Tick, self.now + TICK);
+        let elapsed = self.now.saturating_duration_since(self.last_second);
+        let second = elapsed >= SECOND;
+        if second {
+            self.last_second = self.now;
+        }
+        let rooms: Vec<usize> = self.rooms.iter().map(|(key, _)| key).collect();
+        for room in rooms {
+            self.tell_speakers(room);
+            if self.rooms[room].choose_loudest(self.now, self.config.loudest) {
+                self.reassign(room);
+            }
+            if second {
+                self.measure(room, elapsed);
+            }
+        }
+    }
+
+    fn measure(&mut self, room: usize, elapsed: std::time::Duration) {
+        for (_, track) in self.rooms[room].tracks.iter_mut() {
+            track.layers.iter_mut().for_each(|layer| layer.tick(elapsed));
+        }
+        for key in self.rooms[room].members.clone() {
+            for slot in &mut self.peers[key].member.slots {
+                slot.egress.bitrate = rate(&mut slot.egress.bytes, elapsed);
+            }
+            self.retarget(key);
+        }
+    }
+
+    fn tell_speakers(&mut self, room: usize) {
+        let now = self.now;
+        let tracks = self.rooms[room].tracks.iter().map(|(_, t)| t);
+        let audible = tracks.filter(|t| t.kind == MediaKind::Audio && !t.muted && t.loudness.is_speaking(now));
+        let mut speakers: Vec<Speaker> = audible
+            .map(|t| Speaker {
+                participant: self.peers[t.publisher].conn.id,
+                level: t.loudness.level(now).clamp(-127.0, 0.0) as i8,
+            })
+            .collect();
+        speakers.sort_by_key(|s| (std::cmp::Reverse(s.level), s.participant));
+        let mut who: Vec<ParticipantId> = speakers.iter().map(|s| s.participant).collect();
+        who.sort_unstable();
+        if self.rooms[room].speaking != who {
+            self.rooms[room].speaking = who;
+            self.broadcast(room, None, Notice::Speakers(speakers));
+        }
+    }
+
+    /// Ends a participant's stay: says goodbye on the wire, ends its tracks, tells it and the others.
+    pub(super) fn close_peer(&mut self, key: usize, reason: CloseReason) {
+        if !self.peers.contains(key) {
+            return;
+        }
+        let (id, room, role) = {
+            let conn = &self.peers[key].conn;
+            (conn.id, conn.room, conn.role)
+        };
+        *self.stats.closed.entry(reason_name(reason)).or_default() += 1;
+        self.stats.panics += u64::from(reason == CloseReason::Internal);
+        self.tell(key, Notice::Closed(reason));
+        self.rooms[room].members.retain(|k| *k != key);
+        let tracks: Vec<usize> = self.rooms[room].tracks_of(key).map(|(track, _)| track).collect();
+        tracks.into_iter().for_each(|track| self.unpublish(room, track));
+        for slot in 0..self.peers[key].member.slots.len() {
+            self.assign(key, slot, None);
+        }
+        self.timers.clear(Timer::Stack(key));
+        self.timers.clear(Timer::Connect(key));
+        let mut peer = self.peers.remove(key);
+        self.ids.remove(&id);
+        self.demux.remove_ufrag(peer.conn.ufrag());
+        for address in self.demux.remove(key) {
+            self.events.push_back(Event::AddressReleased(address));
+        }
+        if reason != CloseReason::Internal {
+            peer.conn.close();
+            peer.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);
+        }
+        self.after_leaving(id, room, role, reason);
+    }
+
+    fn after_leaving(&mut self, id: ParticipantId, room: usize, role: Role, reason: CloseReason) {
+        if self.rooms[room].members.is_empty() {
+            let ended = self.rooms.remove(room);
+            self.names.remove(&ended.name);
+            self.waiting.retain(|w| w.room != room);
+            if self.rooms.is_empty() {
+                self.timers.clear(Timer::Tick);
+            }
+            return;
+        }
+        if role != Role::Viewer {
+            self.broadcast(room, None, Notice::ParticipantLeft(id, reason));
+        }
+        self.reassign(room);
+    }
+}
+
+/// The reason's name in metrics; the same as on the wire.
+fn reason_name(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Left => "left",
+        CloseReason::Removed => "removed",
+        CloseReason::RoomClosed => "room-closed",
+        CloseReason::ServerShutdown => "server-shutdown",
+        CloseReason::Replaced => "replaced",
+        CloseReason::Timeout => "timeout",
+        CloseReason::PeerClosed => "peer-closed",
+        CloseReason::DtlsFailed => "dtls-failed",
+        CloseReason::SlowReader => "slow-reader",
+        CloseReason::Internal => "internal",
+    }
+}

@@ -1,0 +1,144 @@
+//! A published track: its layers, their rates and sizes, and who receives it.
+
+use std::time::{Duration, Instant};
+
+use str0m::media::{Mid, Rid};
+use str0m::rtp::RtpPacket;
+
+use crate::allocator::LayerState;
+use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
+use crate::forward::{self, SenderReport};
+use crate::keyframes::KeyframeGate;
+use crate::participant::Format;
+use crate::speaker::Loudness;
+
+/// A layer without packets for this long is not live. Longer than the longest frame gap of a screen share at 1 fps.
+const LIVE: Duration = Duration::from_millis(2500);
+
+/// One simulcast layer, or the only layer.
+#[derive(Debug, Default)]
+pub(crate) struct Layer {
+    pub rid: Option<Rid>,
+    pub height: u16,
+    pub bitrate: u64,
+    pub keyframes: KeyframeGate,
+    pub report: Option<SenderReport>,
+    last_packet: Option<Instant>,
+    bytes: u64,
+}
+
+impl Layer {
+    pub(crate) fn new(rid: Option<Rid>) -> Self {
+        Self { rid, ..Self::default() }
+    }
+
+    /// Packets have come lately.
+    pub(crate) fn is_live(&self, now: Instant) -> bool {
+        self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE)
+    }
+
+    /// Turns the bytes since the last call into a rate.
+    pub(crate) fn tick(&mut self, elapsed: Duration) {
+        self.bitrate = rate(&mut self.bytes, elapsed);
+    }
+}
+
+/// Bits per second of the bytes counted, which are set back to zero.
+pub(crate) fn rate(bytes: &mut u64, elapsed: Duration) -> u64 {
+    let bits = std::mem::take(bytes) * 8;
+    (bits as f64 / elapsed.as_secs_f64().max(0.001)) as u64
+}
+
+/// What a packet told about its track.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    /// A receiver can begin here. Every audio packet.
+    pub keyframe_start: bool,
+    /// The picture has another size than before.
+    pub resized: bool,
+}
+
+/// One who receives a track: the participant's key and the index of its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    pub key: usize,
+    pub slot: usize,
+}
+
+/// A published track.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub id: TrackId,
+    /// The publisher's key in the shard.
+    pub publisher: usize,
+    pub mid: Mid,
+    pub kind: MediaKind,
+    pub source: Source,
+    pub label: String,
+    pub muted: bool,
+    /// The format of the packets seen last.
+    pub format: Option<Format>,
+    pub layers: Vec<Layer>,
+    pub loudness: Loudness,
+    pub subscribers: Vec<Subscriber>,
+    /// Higher is younger; the order in which tracks were published.
+    pub number: u64,
+    /// The set of layers wanted that the publisher was told last.
+    pub told_active: Option<Vec<String>>,
+}
+
+impl Track {
+    /// Takes note of a packet of this track: rate, keyframe, size, loudness.
+    pub(crate) fn on_packet(
+        &mut self,
+        now: Instant,
+        index: usize,
+        codec: Codec,
+        packet: &RtpPacket,
+        report: Option<SenderReport>,
+    ) -> Seen {
+        let layer = &mut self.layers[index];
+        layer.last_packet = Some(now);
+        layer.bytes += packet.payload.len() as u64;
+        layer.report = report;
+        if self.kind == MediaKind::Audio {
+            self.loudness.update(now, packet.header.ext_vals.audio_level);
+            return Seen { keyframe_start: true, resized: false };
+        }
+        let info = forward::inspect(codec, &packet.payload);
+        if info.keyframe_start {
+            layer.keyframes.satisfied();
+        }
+        let resized = info.resolution.is_some_and(|(_, height)| std::mem::replace(&mut layer.height, height) != height);
+        Seen { keyframe_start: info.keyframe_start, resized }
+    }
+
+    /// The index of the layer with this RID. A RID that was not negotiated has none.
+    pub(crate) fn layer_index(&self, rid: Option<Rid>) -> Option<usize> {
+        self.layers.iter().position(|layer| layer.rid == rid)
+    }
+
+    /// The text of a layer's RID; empty for the only layer.
+    pub(crate) fn layer_name(&self, index: usize) -> String {
+        self.layers.get(index).and_then(|l| l.rid).map(|rid| rid.to_string()).unwrap_or_default()
+    }
+
+    /// The layers as the allocator sees them.
+    pub(crate) fn layer_states(&self, now: Instant) -> Vec<LayerState> {
+        let state = |l: &Layer| LayerState { height: l.height, bitrate: l.bitrate, live: l.is_live(now) };
+        self.layers.iter().map(state).collect()
+    }
+
+    /// The track as members see it.
+    pub(crate) fn info(&self) -> TrackInfo {
+        TrackInfo {
+            id: self.id,
+            kind: self.kind,
+            source: self.source,
+            label: self.label.clone(),
+            muted: self.muted,
+            codec: self.format.map(|f| f.codec),
+            layers: self.layers.iter().filter_map(|l| l.rid).map(|rid| rid.to_string()).collect(),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The media socket of one worker: batches in (recvmmsg, GRO), runs out (GSO).
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The kernel's buffers. At 100 Mbps, 4 MiB hold a third of a second.
+const KERNEL_BUFFER: usize = 4 << 20;
+/// One receive buffer: the largest that GRO fills.
+const RECEIVE_BUFFER: usize = 64 << 10;
+/// The most bytes in one GSO run: what an IPv4 datagram could carry.
+const MAX_RUN: usize = 65_000;
+
+/// What sending has come to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SendStats {
+    /// Datagrams given up because the kernel's buffer was full.
+    pub dropped: u64,
+    /// Calls into the kernel.
+    pub runs: u64,
+}
+
+/// Opens one of several sockets on the same address.
+pub(crate) fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    // What the system allows; `weir doctor` will say when it is little.
+    _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
+    _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+    Ok(socket.into())
+}
+
+/// A worker's socket with its buffers.
+pub(crate) struct MediaSocket {
+    pub(crate) io: mio::net::UdpSocket,
+    state: UdpSocketState,
+    is_v6: bool,
+    receive: Vec<u8>,
+    run: Vec<u8>,
+    pub(crate) sent: SendStats,
+}
+
+impl MediaSocket {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Self {
+            is_v6: socket.local_addr()?.is_ipv6(),
+            io: mio::net::UdpSocket::from_std(socket),
+            state,
+            receive: vec![0; RECEIVE_BUFFER * BATCH_SIZE],
+            run: Vec::with_capacity(MAX_RUN),
+            sent: SendStats::default(),
+        })
+    }
+
+    /// Takes one batch from the kernel. Returns how many buffers were filled; 0 when there is nothing more.
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8])) -> usize {
+        let mut metas = [RecvMeta::default(); BATCH_SIZE];
+        let count = {
+            let mut slices: Vec<IoSliceMut<'_>> =
+                self.receive.chunks_exact_mut(RECEIVE_BUFFER).map(IoSliceMut::new).collect();
+            let (io, state) = (&self.io, &self.state);
+            // Errors of single datagrams (ICMP answers among them) concern nobody else: read on.
+            match io.try_io(|| state.recv(UdpSockRef::from(io), &mut slices, &mut metas)) {
+                Ok(count) => count,
+                Err(_) => return 0,
+            }
+        };
+        for (meta, buffer) in metas.iter().zip(self.receive.chunks_exact(RECEIVE_BUFFER)).take(count) {
+            let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(remote, datagram));
+        }
+        count
+    }
+
+    /// The most datagrams of one run.
+    fn max_segments(&self) -> usize {
+        self.state.max_gso_segments().max(1)
+    }
+
+    /// Sends datagrams, in order; those that follow one another to one receiver go in runs of one size (GSO).
+    pub(crate) fn send<'a>(&mut self, datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>) {
+        let most = self.max_segments();
+        let mut run = std::mem::take(&mut self.run);
+        let mut open: Option<(SocketAddr, usize, usize)> = None;
+        for (to, data) in datagrams {
+            let fits = open.is_some_and(|(run_to, size, count)| {
+                run_to == to && data.len() <= size && count < most && run.len() + data.len() <= MAX_RUN
+            });
+            if !fits && let Some((run_to, size, count)) = open.take() {
+                self.send_run(run_to, &run, size, count);
+                run.clear();
+            }
+            run.extend_from_slice(data);
+            let (size, count) = open.map_or((data.len(), 0), |(_, size, count)| (size, count));
+            open = Some((to, size, count + 1));
+            if data.len() < size {
+                // Only the last segment of a run may be shorter.
+                self.send_run(to, &run, size, count + 1);
+                run.clear();
+                open = None;
+            }
+        }
+        if let Some((to, size, count)) = open {
+            self.send_run(to, &run, size, count);
+        }
+        run.clear();
+        self.run = run;
+    }
+
+    fn send_run(&mut self, to: SocketAddr, run: &[u8], size: usize, count: usize) {
+        let transmit = Transmit {
+            destination: if self.is_v6 { mapped(to) } else { to },
+            ecn: None,
+            contents: run,
+            segment_size: (count > 1).then_some(size),
+            src_ip: None,
+        };
+        let (io, state) = (&self.io, &self.state);
+        self.sent.runs += 1;
+        if io.try_io(|| state.try_send(UdpSockRef::from(io), &transmit)).is_err() {
+            self.sent.dropped += count as u64;
+        }
+    }
+}
+
+/// The address as an IPv6 socket takes it.
+fn mapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) => SocketAddr::V6(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0)),
+        v6 => v6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_arrive_as_the_datagrams_they_were_made_of() {
+        let mut sender = MediaSocket::new(open(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bind")).expect("socket");
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        receiver.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("timeout");
+        let other = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        other.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("timeout");
+        let (a, b) = (receiver.local_addr().expect("address"), other.local_addr().expect("address"));
+        let sizes = [1200, 1200, 1200, 300, 1200, 40, 50, 1200, 7];
+        let datagrams: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(n, size)| vec![n as u8; *size]).collect();
+        let split = |n: usize| if n == 4 { b } else { a };
+        sender.send(datagrams.iter().enumerate().map(|(n, d)| (split(n), d.as_slice())));
+        let mut buffer = [0; 2000];
+        for (n, datagram) in datagrams.iter().enumerate() {
+            let socket = if n == 4 { &other } else { &receiver };
+            let length = socket.recv(&mut buffer).expect("a datagram");
+            assert_eq!(&buffer[..length], datagram.as_slice(), "datagram {n}");
+        }
+        assert!(sender.sent.runs < sizes.len() as u64 || sender.max_segments() == 1, "{:?}", sender.sent);
+    }
+}
