@@ -1,1 +1,23 @@
-//! x
+//! Weir's outside: HTTP, the browser protocol `weir.v1`, WHIP, WHEP, tokens, configuration.
+//!
+//! [`serve`] starts everything in one process; the binary `weir` is a thin shell around it.
+
+mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod error;
+mod http;
+pub mod limits;
+mod metrics;
+mod server;
+pub mod telemetry;
+mod tls;
+pub mod ws;
+
+pub use app::App;
+pub use config::Config;
+pub use server::{ServeError, Server, serve};
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,203 @@
+//! The configuration: what can be set, its defaults, and what must hold of it.
+//!
+//! Layers, the later over the earlier: defaults, the file, `WEIR_*` variables, flags. See [`load`].
+
+mod check;
+mod load;
+mod secret;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{Finding, check, mend_public_bind};
+pub use load::{ConfigError, Flags, Sources, load};
+pub use secret::Secret;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP, WebSocket and TLS.
+    pub http: Http,
+    /// The media port and its threads.
+    pub media: Media,
+    /// What holds for every room.
+    pub rooms: Rooms,
+    /// Bounds that keep one client from starving the others.
+    pub limits: Limits,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+    /// Keys that sign tokens. None: development mode, every room is open, loopback only.
+    pub keys: Vec<Key>,
+    /// STUN and TURN servers handed to clients.
+    pub ice_servers: Vec<IceServer>,
+}
+
+/// HTTP, WebSocket and TLS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where to listen.
+    pub addr: SocketAddr,
+    /// A PEM file with the certificate chain; with [`Http::tls_key`] it turns TLS on.
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with the certificate's private key.
+    pub tls_key: Option<PathBuf>,
+    /// Serve TLS with a certificate made at start, for this machine's names only.
+    pub tls_self_signed: bool,
+    /// Web origins whose pages may open the WebSocket, besides the server's own: `https://app.example.org`, or `*`.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            tls_cert: None,
+            tls_key: None,
+            tls_self_signed: false,
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+impl Http {
+    /// True if the server speaks TLS.
+    pub fn tls(&self) -> bool {
+        self.tls_self_signed || self.tls_cert.is_some()
+    }
+}
+
+/// The media port and its threads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// Where to listen, UDP.
+    pub addr: SocketAddr,
+    /// The addresses told to clients; empty: [`Media::addr`].
+    pub announce: Vec<SocketAddr>,
+    /// Worker threads; 0: one per core.
+    pub workers: usize,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478),
+            announce: Vec::new(),
+            workers: 0,
+        }
+    }
+}
+
+/// What holds for every room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// The most participants of a room, viewers not counted.
+    pub max_participants: usize,
+    /// How many of the loudest audio tracks a member hears.
+    pub loudest: usize,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            max_participants: 100,
+            loudest: 3,
+        }
+    }
+}
+
+/// Bounds that keep one client from starving the others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The most sessions of all kinds at a time; the next is told to try again (503).
+    pub max_sessions: usize,
+    /// The most rooms that `POST /v1/rooms` may have created at a time.
+    pub max_created_rooms: usize,
+    /// WHIP, WHEP and WebSocket requests a second from one source address (one /64 for IPv6).
+    pub requests_per_second: u32,
+    /// How many such requests may come at once.
+    pub request_burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 10_000,
+            max_created_rooms: 10_000,
+            requests_per_second: 50,
+            request_burst: 200,
+        }
+    }
+}
+
+/// Logs and traces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    /// Where to send traces, OTLP over HTTP: `http://127.0.0.1:4318`. None: no traces.
+    pub otlp_endpoint: Option<String>,
+    /// What to log, in the syntax of `tracing_subscriber::EnvFilter`; also `WEIR_LOG`.
+    pub log: String,
+    /// How to log.
+    pub log_format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            log: String::from("info"),
+            log_format: LogFormat::Auto,
+        }
+    }
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For humans on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For humans.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A key that signs tokens with HS256.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The `kid` of the tokens it signs.
+    pub id: String,
+    /// The secret, at least 32 bytes.
+    pub secret: Secret,
+}
+
+/// A STUN or TURN server handed to clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// `stun:`, `turn:` or `turns:`.
+    pub url: String,
+    /// The user name, for TURN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// The password, for TURN. Clients get to see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Secret>,
+}
+
+impl Config {
+    /// No keys: every room is open, and only this machine can reach the server.
+    pub fn development(&self) -> bool {
+        self.keys.is_empty()
+    }
+}

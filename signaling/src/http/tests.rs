@@ -1,0 +1,1 @@
+//! Requests through the whole router, without a network and without media.

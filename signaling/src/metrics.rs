@@ -1,0 +1,255 @@
+//! `GET /metrics`: the counters of the workers and of HTTP in Prometheus' text format.
+
+use prometheus::core::Collector;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
+use weir_sfu::stats::Stats;
+
+/// The content type of Prometheus' text format.
+pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The counters that signaling keeps itself.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    /// Answered HTTP requests by method, route and status.
+    pub(crate) requests: IntCounterVec,
+    /// Sessions by protocol: `weir.v1`, `whip`, `whep`.
+    pub(crate) sessions: IntGaugeVec,
+    /// Problems answered by code, over HTTP and WebSocket.
+    pub(crate) problems: IntCounterVec,
+}
+
+impl Metrics {
+    #[expect(
+        clippy::expect_used,
+        reason = "names and labels are constants, and a test renders them"
+    )]
+    pub(crate) fn new() -> Self {
+        let counter = |name, help, labels| IntCounterVec::new(Opts::new(name, help), labels).expect("valid");
+        let gauge = |name, help, labels| IntGaugeVec::new(Opts::new(name, help), labels).expect("valid");
+        Self {
+            requests: counter(
+                "weir_http_requests_total",
+                "HTTP requests answered, by method, route and status.",
+                &["method", "route", "status"],
+            ),
+            sessions: gauge("weir_sessions", "Sessions held, by protocol.", &["protocol"]),
+            problems: counter("weir_problems_total", "Errors told to clients, by code.", &["code"]),
+        }
+    }
+
+    /// Writes everything. `shards` are the workers' counters in order; empty if they do not answer.
+    pub(crate) fn render(&self, shards: &[Stats], draining: bool) -> Vec<u8> {
+        let mut families = vec![
+            build_info(),
+            single("weir_draining", "1 while the server stops.", draining),
+        ];
+        families.push(single(
+            "weir_workers_up",
+            "1 if the media workers answer.",
+            !shards.is_empty(),
+        ));
+        for (name, help, read) in GAUGES {
+            let value = |stats: &Stats| gauge(read(stats) as f64);
+            families.push(per_shard(name, help, MetricType::GAUGE, shards, value));
+        }
+        for (name, help, read) in COUNTERS {
+            let value = |stats: &Stats| counter(read(stats) as f64);
+            families.push(per_shard(name, help, MetricType::COUNTER, shards, value));
+        }
+        families.push(closed(shards));
+        families.extend(self.requests.collect());
+        families.extend(self.sessions.collect());
+        families.extend(self.problems.collect());
+        // Families without samples are an error to the encoder and of no use to readers.
+        families.retain(|family| !family.get_metric().is_empty());
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
+
+type Read = fn(&Stats) -> u64;
+
+const GAUGES: [(&str, &str, Read); 4] = [
+    ("weir_rooms", "Rooms.", |s| s.rooms),
+    ("weir_participants", "Participants, all roles.", |s| s.participants),
+    ("weir_tracks", "Published tracks.", |s| s.tracks),
+    ("weir_subscriptions", "Tracks mapped to slots.", |s| s.subscriptions),
+];
+
+const COUNTERS: [(&str, &str, Read); 13] = [
+    ("weir_datagrams_received_total", "Datagrams taken in.", |s| {
+        s.datagrams_in
+    }),
+    ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| {
+        s.bytes_in
+    }),
+    ("weir_datagrams_sent_total", "Datagrams given out.", |s| s.datagrams_out),
+    ("weir_sent_bytes_total", "Bytes of datagrams given out.", |s| {
+        s.bytes_out
+    }),
+    (
+        "weir_rtp_received_total",
+        "RTP packets received from publishers, repairs included.",
+        |s| s.rtp_in,
+    ),
+    ("weir_rtp_forwarded_total", "RTP packets written to receivers.", |s| {
+        s.rtp_forwarded
+    }),
+    (
+        "weir_keyframe_requests_received_total",
+        "Keyframe requests of receivers, before merging.",
+        |s| s.keyframe_requests_in,
+    ),
+    (
+        "weir_keyframe_requests_sent_total",
+        "Keyframe requests sent to publishers.",
+        |s| s.keyframe_requests_out,
+    ),
+    (
+        "weir_dropped_unbound_total",
+        "Datagrams dropped: from an address that no check has bound.",
+        |s| s.dropped_unbound,
+    ),
+    (
+        "weir_dropped_stun_total",
+        "Datagrams dropped: STUN of an unknown user or with a wrong integrity.",
+        |s| s.dropped_stun,
+    ),
+    (
+        "weir_dropped_unknown_total",
+        "Datagrams dropped: not of a kind known here.",
+        |s| s.dropped_unknown,
+    ),
+    (
+        "weir_dropped_codec_total",
+        "Packets dropped: no receiver of that codec.",
+        |s| s.dropped_codec,
+    ),
+    (
+        "weir_panics_total",
+        "Participants closed because their code panicked.",
+        |s| s.panics,
+    ),
+];
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn gauge(value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    Metric::from_gauge(gauge)
+}
+
+fn counter(value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::default();
+    metric.set_counter(counter);
+    metric
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn per_shard(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    shards: &[Stats],
+    value: impl Fn(&Stats) -> Metric,
+) -> MetricFamily {
+    let labelled = |(shard, stats): (usize, &Stats)| {
+        let mut metric = value(stats);
+        metric.set_label(vec![label("shard", &shard.to_string())]);
+        metric
+    };
+    family(name, help, kind, shards.iter().enumerate().map(labelled).collect())
+}
+
+fn single(name: &str, help: &str, on: bool) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, vec![gauge(f64::from(u8::from(on)))])
+}
+
+fn build_info() -> MetricFamily {
+    let mut metric = gauge(1.0);
+    metric.set_label(vec![label("version", crate::VERSION)]);
+    family(
+        "weir_build_info",
+        "Always 1; says which version runs.",
+        MetricType::GAUGE,
+        vec![metric],
+    )
+}
+
+fn closed(shards: &[Stats]) -> MetricFamily {
+    let mut metrics = Vec::new();
+    for (shard, stats) in shards.iter().enumerate() {
+        for (reason, count) in &stats.closed {
+            let mut metric = counter(*count as f64);
+            metric.set_label(vec![label("reason", reason), label("shard", &shard.to_string())]);
+            metrics.push(metric);
+        }
+    }
+    family(
+        "weir_participants_closed_total",
+        "Participants closed, by reason.",
+        MetricType::COUNTER,
+        metrics,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_help_type_and_shards() {
+        let metrics = Metrics::new();
+        metrics.sessions.with_label_values(&["whip"]).inc();
+        let mut busy = Stats {
+            rooms: 2,
+            rtp_forwarded: 7,
+            ..Stats::default()
+        };
+        busy.closed.insert("left", 3);
+        let text = String::from_utf8(metrics.render(&[Stats::default(), busy], false)).expect("text");
+        for line in [
+            "# HELP weir_rooms Rooms.",
+            "# TYPE weir_rooms gauge",
+            "weir_rooms{shard=\"0\"} 0",
+            "weir_rooms{shard=\"1\"} 2",
+            "# TYPE weir_rtp_forwarded_total counter",
+            "weir_rtp_forwarded_total{shard=\"1\"} 7",
+            "weir_participants_closed_total{reason=\"left\",shard=\"1\"} 3",
+            "weir_sessions{protocol=\"whip\"} 1",
+            "weir_draining 0",
+            "weir_workers_up 1",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_workers_there_is_still_something_to_read() {
+        let text = String::from_utf8(Metrics::new().render(&[], true)).expect("text");
+        assert!(
+            text.contains("weir_workers_up 0") && text.contains("weir_draining 1"),
+            "{text}"
+        );
+    }
+}
