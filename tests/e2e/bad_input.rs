@@ -21,7 +21,7 @@ async fn an_offer_that_cannot_be_read_is_a_clear_error() {
     let cases = [
         ("nothing", SDP, String::new(), 400, "bad-offer"),
         ("no SDP", SDP, "hello".into(), 400, "bad-offer"),
-        ("half an SDP", SDP, good[..good.len() / 3].to_owned(), 400, "bad-offer"),
+        ("the beginning of an SDP", SDP, good[..20].to_owned(), 400, "bad-offer"),
         ("JSON", "application/json", format!("{{\"sdp\": {good:?}}}"), 415, "unsupported-media-type"),
         ("plain text", "text/plain", good.clone(), 415, "unsupported-media-type"),
         ("100 kB", SDP, format!("{good}{}", "a=x:y\r\n".repeat(15_000)), 413, "offer-too-large"),
@@ -29,16 +29,19 @@ async fn an_offer_that_cannot_be_read_is_a_clear_error() {
         ("a thousand lines of media", SDP, bomb, 413, "offer-too-large"),
         ("no media", SDP, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n".into(), 400, "bad-offer"),
     ];
+    let mut wrong = Vec::new();
     for path in ["/whip/r", "/whep/healthy"] {
         for (what, kind, body, status, code) in &cases {
             let response = post_sdp(&server.url(path), None, kind, body.clone()).await;
-            let got = response.status();
-            assert!(got.is_client_error(), "{what} at {path}: {got}");
+            let got = response.status().as_u16();
             let problem: Value = response.json().await.expect("problem+json");
-            assert_eq!((got.as_u16(), problem["code"].as_str()), (*status, Some(*code)), "{what} at {path}: {problem}");
+            if (got, problem["code"].as_str()) != (*status, Some(*code)) {
+                wrong.push(format!("{what} at {path}: not {status} {code}: {problem}"));
+            }
             assert!(problem["detail"].as_str().is_some_and(|d| d.len() > 10), "{problem}");
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     call.assert_well("bad offers").await;
 }
 
@@ -66,8 +69,19 @@ async fn requests_of_any_form_are_never_a_server_error() {
     let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"];
     let long = format!("/whip/{}", "x".repeat(5000));
     let paths = [
-        "/whip", "/whip/", "/whip/r", "/whip/r/s", "/whip/%00", "/whip/..%2f..%2fetc", "/whep/healthy/nothing",
-        "/v1/rooms/r/ws", "/v1/rooms/%ff", "/v1/nothing", "/r/", "//", &long,
+        "/whip",
+        "/whip/",
+        "/whip/r",
+        "/whip/r/s",
+        "/whip/%00",
+        "/whip/..%2f..%2fetc",
+        "/whep/healthy/nothing",
+        "/v1/rooms/r/ws",
+        "/v1/rooms/%ff",
+        "/v1/nothing",
+        "/r/",
+        "//",
+        &long,
     ];
     for path in paths {
         for method in methods {

@@ -40,7 +40,8 @@ async fn a_member_sees_nothing_of_itself_and_nothing_of_another_room() {
     for member in [&here, &there] {
         eventually("connected", || member.peer.report().connected).await;
     }
-    eventually("media was sent", || (here.peer.report().sent > 150 && there.peer.report().sent > 150).then_some(())).await;
+    eventually("media was sent", || (here.peer.report().sent > 150 && there.peer.report().sent > 150).then_some(()))
+        .await;
     for member in [&here, &there] {
         assert_eq!(member.peer.report().packets(), 0);
     }

@@ -125,9 +125,11 @@ fn mutate(random: &mut SmallRng, sdp: &str, others: &[Recorded]) -> String {
                 let long = "x".repeat(random.random_range(1..5000));
                 lines[at].push_str(&long);
             }
-            _ => lines[at] = ["m=video", "m=audio 9 UDP/TLS/RTP/SAVPF", "a=mid:", "a=rid:", "\u{0}", "v=1", "ä=ö"]
-                [random.random_range(0..7)]
-            .to_owned(),
+            _ => {
+                lines[at] = ["m=video", "m=audio 9 UDP/TLS/RTP/SAVPF", "a=mid:", "a=rid:", "\u{0}", "v=1", "ä=ö"]
+                    [random.random_range(0..7)]
+                .to_owned()
+            }
         }
         if lines.is_empty() {
             lines.push(String::new());

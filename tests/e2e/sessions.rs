@@ -43,7 +43,8 @@ async fn who_comes_is_told_who_is_there_and_what_they_publish() {
     let seen = &bo.others[0];
     assert_eq!((&seen["id"], &seen["name"], &seen["role"]), (&json!(ada.id), &json!("Ada"), &json!("member")));
     let tracks = seen["tracks"].as_array().unwrap();
-    let mut what: Vec<_> = tracks.iter().map(|t| (t["kind"].as_str().unwrap(), t["source"].as_str().unwrap())).collect();
+    let mut what: Vec<_> =
+        tracks.iter().map(|t| (t["kind"].as_str().unwrap(), t["source"].as_str().unwrap())).collect();
     what.sort_unstable();
     assert_eq!(what, [("audio", "microphone"), ("video", "camera")]);
 }

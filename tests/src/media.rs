@@ -10,7 +10,8 @@ const DESCRIPTOR_LEN: usize = 6;
 
 /// One frame, cut into RTP payloads.
 ///
-/// `layer` is a number of the test's choosing that names the simulcast layer; `packets` is at least 1.
+/// `layer`, 0 to 3, is the simulcast layer: its key frames say that they are 180, 360, 720 or 1440 lines high. `packets`
+/// is at least 1.
 pub fn vp8_frame(number: u64, key: bool, layer: u8, packets: usize, packet_len: usize) -> Vec<Vec<u8>> {
     (0..packets)
         .map(|index| {
@@ -41,7 +42,9 @@ fn mark_first_packet(body: &mut [u8], number: u64, key: bool, layer: u8) {
     body[..3].copy_from_slice(&[inter_frame | 0x10, 0x02, 0x00]);
     if key {
         body[3..6].copy_from_slice(&[0x9d, 0x01, 0x2a]);
-        body[6..10].copy_from_slice(&[0x80, 0x02, 0x68, 0x01]); // 640 x 360
+        let height = 180_u16 << layer;
+        body[6..8].copy_from_slice(&(height / 9 * 16).to_le_bytes());
+        body[8..10].copy_from_slice(&height.to_le_bytes());
     }
     body[MARK_AT..MARK_AT + 8].copy_from_slice(&number.to_be_bytes());
     body[MARK_AT + 8] = layer;

@@ -454,7 +454,8 @@ fn write_frame(rtc: &mut Rtc, sender: &mut Sender, pt: Pt, now: Instant) -> u64 
             if video {
                 write = write.nackable(true);
             } else {
-                let level = ExtensionValues { audio_level: Some(-30), voice_activity: Some(true), ..Default::default() };
+                let level =
+                    ExtensionValues { audio_level: Some(-30), voice_activity: Some(true), ..Default::default() };
                 write = write.ext_vals(level);
             }
             stream.write_rtp(write);
