@@ -129,10 +129,16 @@ impl Track {
         self.layers.get(index).and_then(|l| l.rid).map(|rid| rid.to_string()).unwrap_or_default()
     }
 
-    /// The layers as the allocator sees them.
+    /// The layers as the allocator sees them. One that the publisher switched off because it was told that nobody wants
+    /// it can be had again, so it counts as live.
     pub(crate) fn layer_states(&self, now: Instant) -> Vec<LayerState> {
-        let state = |l: &Layer| LayerState { height: l.height, bitrate: l.bitrate, live: l.is_live(now) };
-        self.layers.iter().map(state).collect()
+        let told_off = |index: usize| self.told_active.as_ref().is_some_and(|on| !on.contains(&self.layer_name(index)));
+        let state = |(index, l): (usize, &Layer)| LayerState {
+            height: l.height,
+            bitrate: l.bitrate,
+            live: l.is_live(now) || (l.height > 0 && told_off(index)),
+        };
+        self.layers.iter().enumerate().map(state).collect()
     }
 
     /// The track as members see it.

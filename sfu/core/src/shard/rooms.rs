@@ -9,6 +9,15 @@ use crate::room::{Seat, fill};
 use crate::timers::Timer;
 use crate::track::{Subscriber, rate};
 
+/// What publishers are told of the layers wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    /// Only what is wanted in addition.
+    More,
+    /// What is wanted now, and no more.
+    Exact,
+}
+
 /// Audio packets of 20 ms in a tick.
 const TICK_PACKETS: usize = (TICK.as_millis() / 20) as usize;
 
@@ -95,7 +104,7 @@ impl Shard {
                 self.reassign_member(key);
             }
         }
-        self.tell_layers(room);
+        self.tell_layers(room, Demand::More);
     }
 
     /// Chooses again what the slots of one participant show, and tells it what changed.
@@ -198,9 +207,11 @@ impl Shard {
         }
         let targets = allocator::allocate(None, &requests);
         let mut told = Vec::new();
+        let mut changes = false;
         for ((index, track), target) in shown.into_iter().zip(targets) {
             let slot = &mut peer.member.slots[index];
             let changed = slot.egress.selector.set_target(now, target.layer);
+            changes |= changed;
             let reason = if slot.kind == MediaKind::Audio { Reason::Audio } else { target.reason };
             let news = slot.egress.reason.replace(reason) != Some(reason);
             if slot.kind == MediaKind::Video && (changed || news) {
@@ -209,6 +220,10 @@ impl Shard {
             }
         }
         told.into_iter().for_each(|notice| self.tell(key, notice));
+        if changes {
+            let room = self.peers[key].conn.room;
+            self.tell_layers(room, Demand::More);
+        }
         self.await_keyframes(key);
     }
 
@@ -229,19 +244,25 @@ impl Shard {
         awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
     }
 
-    /// Tells publishers which of their layers anybody wants, where that changed.
-    fn tell_layers(&mut self, room: usize) {
+    /// Tells publishers which of their layers anybody wants, where that changed: more at once, less only at the regular
+    /// look, so that a view that changes its mind costs no restart of an encoder.
+    fn tell_layers(&mut self, room: usize, demand: Demand) {
         let mut told = Vec::new();
         let Some(room) = self.rooms.get_mut(room) else { return };
         for (_, track) in room.tracks.iter_mut().filter(|(_, t)| t.layers.len() > 1) {
-            let wanted = |index: usize| {
-                let slot = |s: &Subscriber| self.peers[s.key].member.slots.get(s.slot);
-                let targets = track.subscribers.iter().filter_map(slot).filter_map(|s| s.egress.selector.target());
-                targets.into_iter().any(|target| target == index)
-            };
-            let active: Vec<String> =
-                (0..track.layers.len()).filter(|i| wanted(*i)).map(|i| track.layer_name(i)).collect();
-            if track.told_active.as_ref() != Some(&active) {
+            let selectors = track.subscribers.iter().filter_map(|s: &Subscriber| {
+                self.peers[s.key].member.slots.get(s.slot).map(|slot| &slot.egress.selector)
+            });
+            // What is still forwarded must flow until the switch.
+            let wanted: Vec<usize> = selectors.flat_map(|s| [s.target(), s.current()]).flatten().collect();
+            let before = |name: &String| track.told_active.as_ref().is_none_or(|on| on.contains(name));
+            let active: Vec<String> = (0..track.layers.len())
+                .map(|index| (index, track.layer_name(index)))
+                .filter(|(index, name)| wanted.contains(index) || (demand == Demand::More && before(name)))
+                .map(|(_, name)| name)
+                .collect();
+            let all_as_ever = track.told_active.is_none() && active.len() == track.layers.len();
+            if track.told_active.as_ref() != Some(&active) && !all_as_ever {
                 track.told_active = Some(active.clone());
                 told.push((track.publisher, Notice::Layers { mid: track.mid.to_string(), active }));
             }
@@ -289,6 +310,7 @@ impl Shard {
             }
             self.retarget(key);
         }
+        self.tell_layers(room, Demand::Exact);
     }
 
     fn tell_speakers(&mut self, room: usize) {
