@@ -109,6 +109,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::Exp
 pub(crate) struct Journey {
     room: Arc<str>,
     participant: ParticipantId,
+    role: Role,
     /// From the request to join until all steps are done. Dropped when they are.
     join: Option<Span>,
     /// The steps begun and not done: each ends with its milestone.
@@ -120,7 +121,14 @@ impl Journey {
     /// Somebody wants in.
     pub(crate) fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
         let join = info_span!(target: JOURNEY, parent: None, "join", %room, %participant, ?role);
-        Self { room: Arc::clone(room), participant, join: Some(join), steps: Vec::new(), published: HashSet::new() }
+        Self {
+            room: Arc::clone(room),
+            participant,
+            role,
+            join: Some(join),
+            steps: Vec::new(),
+            published: HashSet::new(),
+        }
     }
 
     fn log(&self, event: &str) {
@@ -128,8 +136,8 @@ impl Journey {
     }
 
     /// It is in.
-    pub(crate) fn joined(&self, role: Role) {
-        info!(room = %self.room, participant = %self.participant, ?role, "joined");
+    pub(crate) fn joined(&self) {
+        info!(room = %self.room, participant = %self.participant, role = ?self.role, "joined");
     }
 
     /// The span to negotiate in.
@@ -172,8 +180,12 @@ impl Journey {
         match milestone {
             Milestone::IceConnected => self.step(Milestone::DtlsConnected),
             Milestone::DtlsConnected => {
-                self.step(Milestone::FirstPacket);
-                self.step(Milestone::FirstKeyframe);
+                if self.role != Role::Viewer {
+                    self.step(Milestone::FirstPacket);
+                }
+                if self.role != Role::Publisher {
+                    self.step(Milestone::FirstKeyframe);
+                }
             }
             Milestone::FirstPacket | Milestone::FirstKeyframe => {}
         }
