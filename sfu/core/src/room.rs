@@ -7,6 +7,7 @@ use slab::Slab;
 use str0m::media::Mid;
 
 use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, Source, TrackId, Watch};
+use crate::dominant;
 use crate::egress::Egress;
 use crate::participant::SendFormat;
 use crate::speaker;
@@ -21,23 +22,27 @@ pub(crate) struct Room {
     pub tracks: Slab<Track>,
     /// The audio tracks that are forwarded now: the loudest.
     pub loudest: Vec<usize>,
+    /// The audio track that holds the floor.
+    pub dominant: Option<usize>,
     /// The participants that were told to be speaking.
     pub speaking: Vec<ParticipantId>,
 }
 
 impl Room {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, members: Vec::new(), tracks: Slab::new(), loudest: Vec::new(), speaking: Vec::new() }
+        Self {
+            name,
+            members: Vec::new(),
+            tracks: Slab::new(),
+            loudest: Vec::new(),
+            dominant: None,
+            speaking: Vec::new(),
+        }
     }
 
     /// The keys of one participant's tracks, oldest first.
     pub(crate) fn tracks_of(&self, publisher: usize) -> impl Iterator<Item = (usize, &Track)> {
         self.tracks.iter().filter(move |(_, t)| t.publisher == publisher)
-    }
-
-    /// The track that a participant sends on this line.
-    pub(crate) fn track_on(&self, publisher: usize, mid: Mid) -> Option<usize> {
-        self.tracks_of(publisher).find(|(_, t)| t.mid == mid).map(|(key, _)| key)
     }
 
     /// The track of this id.
@@ -55,9 +60,29 @@ impl Room {
         changed
     }
 
+    /// Decides again who holds the floor. `silent_for` packets are counted as silence where none came.
+    pub(crate) fn choose_dominant(&mut self, now: Instant, silent_for: usize) {
+        let audio = |t: &Track| t.kind == MediaKind::Audio && !t.muted;
+        for (_, track) in self.tracks.iter_mut().filter(|(_, t)| audio(t)) {
+            if track.loudness.is_quiet(now) {
+                (0..silent_for).for_each(|_| track.activity.silence());
+            }
+        }
+        let tracks: Vec<_> = self.tracks.iter().filter(|(_, t)| audio(t)).map(|(k, t)| (k, &t.activity)).collect();
+        self.dominant = dominant::dominant(&tracks, self.dominant);
+        if let Some(track) = self.dominant.and_then(|t| self.tracks.get_mut(t)) {
+            track.held_floor = Some(now);
+        }
+    }
+
+    /// The participant that holds the floor.
+    pub(crate) fn floor(&self) -> Option<usize> {
+        self.dominant.and_then(|t| self.tracks.get(t)).map(|t| t.publisher)
+    }
+
     /// The video tracks, the most worth showing first: not muted, screens, who spoke last, who came first.
     pub(crate) fn video_order(&self) -> Vec<usize> {
-        let spoke = |publisher| self.tracks_of(publisher).filter_map(|(_, t)| t.loudness.spoke).max();
+        let spoke = |publisher| self.tracks_of(publisher).filter_map(|(_, t)| t.held_floor).max();
         let mut order: Vec<_> = self
             .tracks
             .iter()
@@ -122,9 +147,16 @@ pub(crate) struct Member {
     /// The server fills slots that name no track.
     pub auto: bool,
     pub slots: Vec<Slot>,
+    /// What it publishes: the sending line, and the track's key in the room.
+    pub published: Vec<(Mid, usize)>,
 }
 
 impl Member {
+    /// The track that this participant sends on a line.
+    pub(crate) fn track_on(&self, mid: Mid) -> Option<usize> {
+        self.published.iter().find(|(m, _)| *m == mid).map(|(_, track)| *track)
+    }
+
     /// The member as the others see it.
     pub(crate) fn info(&self, id: ParticipantId, role: Role, key: usize, room: &Room) -> ParticipantInfo {
         ParticipantInfo {

@@ -107,6 +107,10 @@ fn keep(out: &mut String, line: &str) {
         return;
     }
     out.push_str(line);
+    if line.starts_with("a=rtpmap:") && line.to_ascii_lowercase().ends_with(" opus/48000") {
+        // GStreamer leaves the channels out; Opus has two in SDP whatever it carries (RFC 7587 section 7).
+        out.push_str("/2");
+    }
     out.push_str("\r\n");
 }
 
@@ -268,6 +272,12 @@ mod tests {
         assert_eq!(read.lines[1].rids, ["q", "f"]);
         let without = OFFER.replace("a=bundle-only\r\n", "");
         assert!(matches!(read_offer(&without, Role::Publisher), Err(OfferError::Unacceptable(_))));
+    }
+
+    #[test]
+    fn opus_without_channels_is_opus_with_two() {
+        let read = read_offer(&OFFER.replace("OPUS/48000/2", "OPUS/48000"), Role::Publisher).expect("a WHIP offer");
+        assert!(read.sdp.contains("a=rtpmap:111 OPUS/48000/2\r\n"), "{}", read.sdp);
     }
 
     #[test]
