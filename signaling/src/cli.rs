@@ -249,8 +249,7 @@ fn no_key() -> String {
 }
 
 fn config_check(file: Option<PathBuf>) -> Done {
-    let config =
-        load(&Sources { file, env: environment(), flags: Vec::new() }).map_err(|error| format!("\n{error}"))?;
+    let config = configuration(&Sources { file, env: environment(), flags: Vec::new() })?;
     let shown = toml::to_string_pretty(&config).map_err(|error| error.to_string())?;
     print!("{shown}");
     Ok(())

@@ -107,6 +107,9 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         loudest: config.rooms.loudest,
     })?;
     let media_addr = sfu.local_addr();
+    if config.media.announce.is_empty() && media_addr.ip().is_loopback() && !config.http.addr.ip().is_loopback() {
+        tracing::warn!(media = %media_addr, "media is received on this machine only: set media.addr and media.announce");
+    }
     let app = Arc::new(App::new(config, sfu));
 
     let handle = Handle::new();

@@ -13,8 +13,8 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Span, info, info_span};
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing::{Metadata, Span, info, info_span};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -29,9 +29,16 @@ const JOURNEY: &str = "weir::journey";
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Crates that log what they read and write once they log more than this: tokens and SDP among it.
-const CAPPED: [&str; 6] =
-    ["tungstenite=info", "tokio_tungstenite=info", "hyper=info", "h2=info", "hyper_util=info", "rustls=info"];
+/// Crates that log what they read, write and are given once they log more than this: tokens, SDP, ICE passwords.
+const CAPPED: [&str; 9] =
+    ["tungstenite", "tokio_tungstenite", "hyper", "hyper_util", "h2", "rustls", "reqwest", "is", "str0m"];
+const CAP: LevelFilter = LevelFilter::INFO;
+
+/// True for what may be logged, whatever the configured filter says.
+fn harmless(metadata: &Metadata<'_>) -> bool {
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= CAP || !CAPPED.contains(&root)
+}
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +73,7 @@ impl Drop for Guard {
 ///
 /// Call it outside of a tokio runtime: the exporter brings a blocking HTTP client.
 pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
-    let mut filter = EnvFilter::try_new(&config.log)?;
-    for directive in CAPPED {
-        filter = filter.add_directive(directive.parse()?);
-    }
+    let filter = EnvFilter::try_new(&config.log)?.and(filter_fn(harmless));
     let human = match config.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
@@ -83,6 +87,8 @@ pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
     let provider = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("weir"));
+        // Where in the code a span began, and on which thread, says nothing about a session.
+        let layer = layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
         layer.with_filter(filter_fn(|metadata| metadata.target() == JOURNEY))
     });
     tracing_subscriber::registry().with(logs).with(traces).try_init()?;
@@ -103,6 +109,7 @@ fn exporter(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::Exp
 pub(crate) struct Journey {
     room: Arc<str>,
     participant: ParticipantId,
+    role: Role,
     /// From the request to join until all steps are done. Dropped when they are.
     join: Option<Span>,
     /// The steps begun and not done: each ends with its milestone.
@@ -114,7 +121,14 @@ impl Journey {
     /// Somebody wants in.
     pub(crate) fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
         let join = info_span!(target: JOURNEY, parent: None, "join", %room, %participant, ?role);
-        Self { room: Arc::clone(room), participant, join: Some(join), steps: Vec::new(), published: HashSet::new() }
+        Self {
+            room: Arc::clone(room),
+            participant,
+            role,
+            join: Some(join),
+            steps: Vec::new(),
+            published: HashSet::new(),
+        }
     }
 
     fn log(&self, event: &str) {
@@ -122,8 +136,8 @@ impl Journey {
     }
 
     /// It is in.
-    pub(crate) fn joined(&self, role: Role) {
-        info!(room = %self.room, participant = %self.participant, ?role, "joined");
+    pub(crate) fn joined(&self) {
+        info!(room = %self.room, participant = %self.participant, role = ?self.role, "joined");
     }
 
     /// The span to negotiate in.
@@ -166,8 +180,12 @@ impl Journey {
         match milestone {
             Milestone::IceConnected => self.step(Milestone::DtlsConnected),
             Milestone::DtlsConnected => {
-                self.step(Milestone::FirstPacket);
-                self.step(Milestone::FirstKeyframe);
+                if self.role != Role::Viewer {
+                    self.step(Milestone::FirstPacket);
+                }
+                if self.role != Role::Publisher {
+                    self.step(Milestone::FirstKeyframe);
+                }
             }
             Milestone::FirstPacket | Milestone::FirstKeyframe => {}
         }

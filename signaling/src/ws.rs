@@ -173,7 +173,7 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
         max_participants: app.max_participants(room),
     };
     let (session, joined) = app.sfu.join(request).await??;
-    journey.joined(Role::Member);
+    journey.joined();
     Ok(Member::new(Arc::clone(app), Arc::clone(room), session, joined, journey, permit))
 }
 

@@ -15,13 +15,13 @@ fn key() -> Key {
     Key { id: String::from("main"), secret: Secret::new("a secret that is long enough, and then some") }
 }
 
-struct Fixture {
-    app: Arc<App>,
+pub(super) struct Fixture {
+    pub(super) app: Arc<App>,
     source: SocketAddr,
 }
 
 impl Fixture {
-    fn new(change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn new(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -29,15 +29,15 @@ impl Fixture {
         Self { app: Arc::new(App::new(config, sfu)), source: SocketAddr::from(([127, 0, 0, 1], 5000)) }
     }
 
-    fn development() -> Self {
+    pub(super) fn development() -> Self {
         Self::new(|_| {})
     }
 
-    fn with_keys() -> Self {
+    pub(super) fn with_keys() -> Self {
         Self::new(|config| config.keys.push(key()))
     }
 
-    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -47,12 +47,12 @@ impl Fixture {
         response
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub(super) async fn get(&self, path: &str) -> Response {
         self.send(Method::GET, path, &[], "").await
     }
 }
 
-fn bearer(claims: Claims) -> String {
+pub(super) fn bearer(claims: Claims) -> String {
     let token = sign(&key(), &Claims { exp: unix_now() + 60, ..claims }).expect("signed");
     format!("Bearer {token}")
 }
@@ -61,13 +61,13 @@ fn publisher(room: &str) -> String {
     bearer(Claims { room: room.to_owned(), publish: true, ..Claims::default() })
 }
 
-async fn text(response: Response) -> String {
+pub(super) async fn text(response: Response) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.expect("a body");
     String::from_utf8(bytes.into()).expect("text")
 }
 
 /// The status and the code of a problem.
-async fn problem(response: Response) -> (u16, String) {
+pub(super) async fn problem(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
     let body: serde_json::Value = serde_json::from_str(&text(response).await).expect("JSON");
@@ -75,7 +75,7 @@ async fn problem(response: Response) -> (u16, String) {
     (status, body["code"].as_str().expect("a code").to_owned())
 }
 
-fn is(status: u16, code: &str) -> (u16, String) {
+pub(super) fn is(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 

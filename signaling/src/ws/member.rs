@@ -130,7 +130,7 @@ impl Member {
         reason
     }
 
-    async fn greet(&self, mut link: Link, others: &[ParticipantInfo]) -> Result<Link, Next> {
+    async fn greet(&mut self, mut link: Link, others: &[ParticipantInfo]) -> Result<Link, Next> {
         let joined = ServerMessage::Joined {
             participant: self.session.id(),
             room: &self.room,
@@ -144,7 +144,7 @@ impl Member {
         };
         match link.send(&joined).await {
             Ok(()) => Ok(link),
-            Err(cut) => Err(cut_off(cut)),
+            Err(cut) => Err(self.cut_off(cut)),
         }
     }
 
@@ -211,7 +211,7 @@ impl Member {
                 },
             };
             if let Err(cut) = sent {
-                return cut_off(cut);
+                return self.cut_off(cut);
             }
         }
     }
@@ -270,16 +270,21 @@ impl Member {
         }
     }
 
+    /// A link could not be written to.
+    fn cut_off(&mut self, cut: Cut) -> Next {
+        // Who has come back over a new WebSocket does not read the old one, and is not slow for that.
+        if let Ok(socket) = self.sockets.try_recv() {
+            return Next::Switch(socket);
+        }
+        match cut {
+            Cut::Broken => Next::Wait,
+            Cut::Slow => Next::End(CloseReason::SlowReader, None),
+        }
+    }
+
     async fn refuse(&self, id: Option<&Number>, problem: &Problem, link: &mut Link) -> Result<(), Cut> {
         self.app.metrics.problems.with_label_values(&[&problem.code.text()]).inc();
         link.send(&ServerMessage::refusal(id, problem)).await
-    }
-}
-
-fn cut_off(cut: Cut) -> Next {
-    match cut {
-        Cut::Broken => Next::Wait,
-        Cut::Slow => Next::End(CloseReason::SlowReader, None),
     }
 }
 

@@ -67,7 +67,7 @@ pub(in crate::http) async fn start(app: &Arc<App>, protocol: Protocol, join: Joi
     let (room, identity, role) = (Arc::clone(&join.room), join.identity.clone(), join.role);
     let mut journey = Journey::begin(&room, join.participant, role);
     let (session, _) = app.sfu.join(join).await?.map_err(|error| join_problem(app, &room, error))?;
-    journey.joined(role);
+    journey.joined();
     let answered = negotiate(&session, &sdp, &journey).await;
     let answer = match answered {
         Ok(answer) => answer,

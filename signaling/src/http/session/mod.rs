@@ -94,3 +94,6 @@ fn content_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
     }
     Err(Problem::new(Code::UnsupportedMediaType, format!("the body must be {wanted}")))
 }
+
+#[cfg(test)]
+mod tests;
