@@ -1,5 +1,6 @@
 //! Rooms: membership, slots, and who sees whom. Plain data; nothing here touches a connection.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,8 @@ pub(crate) struct Room {
     /// In the order of joining.
     pub members: Vec<usize>,
     pub tracks: Slab<Track>,
+    /// The video tracks, the most worth showing first; see [`Room::order_video`].
+    pub video: Vec<usize>,
     /// The audio tracks that are forwarded now: the loudest.
     pub loudest: Vec<usize>,
     /// The audio track that holds the floor.
@@ -34,6 +37,7 @@ impl Room {
             name,
             members: Vec::new(),
             tracks: Slab::new(),
+            video: Vec::new(),
             loudest: Vec::new(),
             dominant: None,
             speaking: Vec::new(),
@@ -80,28 +84,31 @@ impl Room {
         self.dominant.and_then(|t| self.tracks.get(t)).map(|t| t.publisher)
     }
 
-    /// The video tracks, the most worth showing first: not muted, screens, who spoke last, who came first.
-    pub(crate) fn video_order(&self) -> Vec<usize> {
-        let spoke = |publisher| self.tracks_of(publisher).filter_map(|(_, t)| t.held_floor).max();
-        let mut order: Vec<_> = self
-            .tracks
-            .iter()
-            .filter(|(_, t)| t.kind == MediaKind::Video)
-            .map(|(key, t)| {
-                ((t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke(t.publisher)), t.number), key)
-            })
-            .collect();
-        order.sort();
-        order.into_iter().map(|(_, key)| key).collect()
+    /// Orders the video tracks anew: not muted, screens, who spoke last, who came first. Once for all members.
+    pub(crate) fn order_video(&mut self) {
+        let mut spoke: BTreeMap<usize, Option<Instant>> = BTreeMap::new();
+        for (_, track) in self.tracks.iter().filter(|(_, t)| t.held_floor.is_some()) {
+            let last = spoke.entry(track.publisher).or_default();
+            *last = (*last).max(track.held_floor);
+        }
+        let rank = |t: &Track| {
+            let spoke = spoke.get(&t.publisher).copied().flatten();
+            (t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke), t.number)
+        };
+        let video = self.tracks.iter().filter(|(_, t)| t.kind == MediaKind::Video);
+        let mut order: Vec<_> = video.map(|(key, t)| (rank(t), key)).collect();
+        order.sort_unstable();
+        self.video = order.into_iter().map(|(_, key)| key).collect();
     }
 
-    /// The tracks that a member who chooses nothing shall get, best first.
-    pub(crate) fn for_member(&self, key: usize, kind: MediaKind, loudest: usize) -> Vec<usize> {
+    /// The tracks that a member who chooses nothing shall get, best first, at most `most`.
+    pub(crate) fn for_member(&self, key: usize, kind: MediaKind, most: usize) -> Vec<usize> {
         let others = |track: &usize| self.tracks.get(*track).is_some_and(|t| t.publisher != key);
-        match kind {
-            MediaKind::Audio => self.loudest.iter().copied().filter(others).take(loudest).collect(),
-            MediaKind::Video => self.video_order().into_iter().filter(others).collect(),
-        }
+        let order = match kind {
+            MediaKind::Audio => &self.loudest,
+            MediaKind::Video => &self.video,
+        };
+        order.iter().copied().filter(others).take(most).collect()
     }
 
     /// The tracks that a viewer shall get: those of the source it named, else of the active one. `source` is the key
@@ -122,7 +129,7 @@ impl Room {
         };
         let Some(publisher) = publisher else { return Vec::new() };
         let order = match kind {
-            MediaKind::Video => self.video_order(),
+            MediaKind::Video => self.video.clone(),
             MediaKind::Audio => self.tracks.iter().filter(|(_, t)| t.kind == kind).map(|(key, _)| key).collect(),
         };
         order.into_iter().filter(|t| self.tracks[*t].publisher == publisher).collect()
@@ -130,7 +137,7 @@ impl Room {
 
     /// The publisher that a viewer who names none sees: of the first video; without video, of the loudest audio.
     fn active(&self) -> Option<usize> {
-        let track = self.video_order().first().copied().or_else(|| self.loudest.first().copied())?;
+        let track = self.video.first().copied().or_else(|| self.loudest.first().copied())?;
         self.tracks.get(track).map(|t| t.publisher)
     }
 }

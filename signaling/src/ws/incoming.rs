@@ -5,7 +5,6 @@ use serde_json::{Number, Value};
 use weir_sfu::api::{OfferedTrack, SlotView, Source, TrackId, View};
 
 use crate::error::{Code, Problem};
-use crate::limits::MAX_SDP_BYTES;
 
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -193,9 +192,6 @@ impl Join {
 
 impl OfferMessage {
     fn checked(self) -> Result<ClientMessage, Problem> {
-        if self.sdp.len() > MAX_SDP_BYTES {
-            return Err(Problem::new(Code::OfferTooLarge, format!("an offer has at most {MAX_SDP_BYTES} bytes")));
-        }
         at_most("offer", "tracks", self.tracks.len(), MAX_LIST)?;
         for track in &self.tracks {
             at_most("offer", "mid", track.mid.len(), MAX_MID_BYTES)?;
@@ -314,8 +310,6 @@ mod tests {
         let refusal = ClientMessage::parse(r#"{"type":"offer","id":3}"#).expect_err("refused");
         assert_eq!(refusal.id, Some(Number::from(3)));
         assert!(refusal.problem.detail.contains("sdp"), "{}", refusal.problem.detail);
-        let huge = json!({"type": "offer", "id": 4, "sdp": "x".repeat(MAX_SDP_BYTES + 1)});
-        assert_eq!(code(&huge.to_string()), Code::OfferTooLarge);
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Shard {
         }
         let ended_room = &mut self.rooms[room];
         ended_room.loudest.retain(|t| *t != track);
+        ended_room.video.retain(|t| *t != track);
         ended_room.dominant = ended_room.dominant.filter(|t| *t != track);
         self.waiting.retain(|w| !(w.room == room && w.track == track));
         let owner = &mut self.peers[ended.publisher];
@@ -99,6 +100,7 @@ impl Shard {
     /// Chooses again what every slot of a room shows.
     pub(super) fn reassign(&mut self, room: usize) {
         self.rooms[room].choose_loudest(self.now, self.config.loudest);
+        self.rooms[room].order_video();
         for key in self.rooms[room].members.clone() {
             if !self.peers[key].member.slots.is_empty() {
                 self.reassign_member(key);
@@ -129,15 +131,17 @@ impl Shard {
     fn choose(&self, key: usize, kind: MediaKind) -> Vec<(usize, Option<usize>)> {
         let peer = &self.peers[key];
         let room = &self.rooms[peer.conn.room];
+        let slots: Vec<usize> = (0..peer.member.slots.len()).filter(|i| peer.member.slots[*i].kind == kind).collect();
+        // Pinned tracks may be among the desired ones, so that many more are looked at.
+        let most = if kind == MediaKind::Audio { self.config.loudest } else { slots.len() * 2 };
         let desired = match peer.conn.role {
             Role::Publisher => return Vec::new(),
-            Role::Member => room.for_member(key, kind, self.config.loudest),
+            Role::Member => room.for_member(key, kind, most),
             Role::Viewer => {
                 let source = peer.member.watch.participant.and_then(|id| self.ids.get(&id).copied());
                 room.for_viewer(peer.member.watch, source, kind)
             }
         };
-        let slots: Vec<usize> = (0..peer.member.slots.len()).filter(|i| peer.member.slots[*i].kind == kind).collect();
         let seats: Vec<Seat<usize>> = slots
             .iter()
             .map(|index| {
