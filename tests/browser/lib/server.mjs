@@ -49,8 +49,7 @@ export async function startServer(name) {
   const log = createWriteStream(logFile);
   const args = ['serve', '--http', `127.0.0.1:${http}`, '--media', `127.0.0.1:${media}`];
   const child = spawn(BINARY, args, { cwd: OUT, stdio: ['ignore', 'pipe', 'pipe'] });
-  child.stdout.pipe(log);
-  child.stderr.pipe(log, { end: false });
+  for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
   let exit = null;
   const exited = new Promise((resolve) => {
     child.once('error', (error) => resolve((exit = String(error))));
