@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 
 import puppeteer from 'puppeteer-core';
 
-const CHROMIUM = process.env.WEIR_CHROMIUM ?? '/usr/bin/chromium';
-const FIREFOX = process.env.WEIR_FIREFOX ?? '/usr/bin/firefox-esr';
+const CHROMIUM = process.env.TESTS_CHROMIUM ?? '/usr/bin/chromium';
+const FIREFOX = process.env.TESTS_FIREFOX ?? '/usr/bin/firefox-esr';
 
 export const haveChromium = existsSync(CHROMIUM);
 export const haveFirefox = existsSync(FIREFOX);
