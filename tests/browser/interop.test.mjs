@@ -15,7 +15,7 @@ import { until } from './lib/wait.mjs';
 import { play, playerPage } from './lib/whep.mjs';
 
 const INTEROP = join(dirname(fileURLToPath(import.meta.url)), '../interop');
-const PYTHON = process.env.WEIR_PYTHON ?? join(INTEROP, '../.venv/bin/python');
+const PYTHON = process.env.TESTS_PYTHON ?? join(INTEROP, '../.venv/bin/python');
 /** PyGObject belongs to the distribution's own Python. */
 const SYSTEM_PYTHON = '/usr/bin/python3';
 

@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 
 import puppeteer from 'puppeteer-core';
 
-const CHROMIUM = process.env.WEIR_CHROMIUM ?? '/usr/bin/chromium';
-const FIREFOX = process.env.WEIR_FIREFOX ?? '/usr/bin/firefox-esr';
+const CHROMIUM = process.env.TESTS_CHROMIUM ?? '/usr/bin/chromium';
+const FIREFOX = process.env.TESTS_FIREFOX ?? '/usr/bin/firefox-esr';
 
 export const haveChromium = existsSync(CHROMIUM);
 export const haveFirefox = existsSync(FIREFOX);
@@ -33,6 +33,9 @@ const FIREFOX_PREFERENCES = {
   'media.navigator.streams.fake': true,
   'media.navigator.permission.disabled': true,
   'media.peerconnection.ice.loopback': true,
+  // Without a permission Firefox offers the address of its default route alone, which never pairs with loopback.
+  'permissions.default.camera': 1,
+  'permissions.default.microphone': 1,
   'media.peerconnection.ice.obfuscate_host_addresses': false,
   'media.autoplay.default': 0,
   'app.update.enabled': false,

@@ -27,9 +27,16 @@ export async function joinForm(page, name) {
 }
 
 /** Resolves when the page's connection stands. */
-export function connected(page) {
-  const state = () => page.evaluate(() => window.weir?.pc?.connectionState ?? 'none');
-  return until('the page is connected', async () => (await state()) === 'connected');
+export async function connected(page) {
+  const states = () =>
+    page.evaluate(() => {
+      const pc = window.weir?.pc;
+      return { connection: pc?.connectionState, ice: pc?.iceConnectionState, signaling: pc?.signalingState };
+    });
+  let last;
+  await until('the page is connected', async () => (last = await states()).connection === 'connected').catch((error) => {
+    throw new Error(`${error.message}: ${JSON.stringify(last)}`);
+  });
 }
 
 /** The names on the tiles that are shown, sorted. */

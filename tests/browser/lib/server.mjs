@@ -11,8 +11,8 @@ import { until } from './wait.mjs';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 /** Where logs and screenshots go. */
-export const OUT = process.env.WEIR_TEST_OUT ?? join(ROOT, 'tests/out');
-const BINARY = process.env.WEIR_BIN ?? join(ROOT, 'target/debug/weir');
+export const OUT = process.env.TESTS_OUT ?? join(ROOT, 'tests/out');
+const BINARY = process.env.TESTS_SERVER ?? join(ROOT, 'target/debug/weir');
 
 mkdirSync(OUT, { recursive: true });
 
@@ -48,9 +48,10 @@ export async function startServer(name) {
   const logFile = join(OUT, `${name}.server.log`);
   const log = createWriteStream(logFile);
   const args = ['serve', '--http', `127.0.0.1:${http}`, '--media', `127.0.0.1:${media}`];
-  const child = spawn(BINARY, args, { cwd: OUT, stdio: ['ignore', 'pipe', 'pipe'] });
-  child.stdout.pipe(log);
-  child.stderr.pipe(log, { end: false });
+  // Defaults, whatever the settings of who runs the tests.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !variable.startsWith('WEIR_')));
+  const child = spawn(BINARY, args, { cwd: OUT, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
   let exit = null;
   const exited = new Promise((resolve) => {
     child.once('error', (error) => resolve((exit = String(error))));

@@ -75,8 +75,10 @@ export function firstFrame(page) {
 /** Ends what `play` began. */
 export async function stop(page, location) {
   const status = await page.evaluate(async (url) => {
+    // In this order: a closed connection says so over DTLS, and that ends the session too.
+    const { status } = await fetch(url, { method: 'DELETE' });
     window.player.close();
-    return (await fetch(url, { method: 'DELETE' })).status;
+    return status;
   }, location);
   if (status !== 200) throw new Error(`DELETE: ${status}`);
 }
