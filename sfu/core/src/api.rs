@@ -207,7 +207,7 @@ pub enum JoinError {
 /// A client's SDP offer.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// The SDP, at most 64 KiB.
+    /// The SDP: at most 64 KiB, of members 192 KiB.
     pub sdp: String,
     /// What its sending `m=` lines carry. A sending line that is not named here is taken as camera or microphone.
     pub tracks: Vec<OfferedTrack>,

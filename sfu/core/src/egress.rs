@@ -6,16 +6,37 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use str0m::media::Mid;
-use str0m::rtp::ExtensionValues;
+use str0m::rtp::{ExtensionValues, Vp8Patch};
 
 use crate::allocator::Reason;
 use crate::api::{Codec, MediaKind};
-use crate::forward::{Epoch, SenderReport, SequenceMapper, TimestampMapper};
+use crate::forward::vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
+use crate::forward::vp9::{Vp9Descriptor, Vp9Rewriter};
+use crate::forward::{Mapped, SenderReport, SequenceMapper, TimestampMapper};
 use crate::layers::{LayerSelector, Verdict};
 use crate::participant::{Format, OutPacket, SendFormat};
 
 /// The length of an Opus packet as browsers send it: the least distance between two packets of different sources.
 const AUDIO_STEP: Duration = Duration::from_millis(20);
+
+/// The payload descriptor of a packet, where its counters must count on over switches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Descriptor {
+    None,
+    Vp8(Vp8Descriptor),
+    Vp9(Vp9Descriptor),
+}
+
+impl Descriptor {
+    /// Reads it; none if it is broken, and then the packet is of no use to anybody.
+    pub(crate) fn read(codec: Codec, payload: &[u8]) -> Option<Self> {
+        match codec {
+            Codec::Vp8 => Vp8Descriptor::parse(payload).map(Self::Vp8),
+            Codec::Vp9 => Vp9Descriptor::parse(payload).map(Self::Vp9),
+            _ => Some(Self::None),
+        }
+    }
+}
 
 /// An incoming packet, read once for all who receive it.
 pub(crate) struct Incoming<'a> {
@@ -31,6 +52,7 @@ pub(crate) struct Incoming<'a> {
     /// The payload is RED (RFC 2198).
     pub is_red: bool,
     pub keyframe_start: bool,
+    pub descriptor: Descriptor,
     pub payload: &'a Arc<[u8]>,
     /// For receivers without RED: the primary payload.
     pub primary: Option<&'a Arc<[u8]>>,
@@ -62,6 +84,8 @@ pub(crate) struct Egress {
     current: Option<Current>,
     sequence: SequenceMapper,
     time: TimestampMapper,
+    vp8: Vp8Rewriter,
+    vp9: Vp9Rewriter,
     /// The format of the packets seen last, and what the client takes of it.
     resolved: Option<(Format, Option<SendFormat>)>,
 }
@@ -78,6 +102,8 @@ impl Egress {
             current: None,
             sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
             time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
+            vp8: Vp8Rewriter::new(),
+            vp9: Vp9Rewriter::new(),
             resolved: None,
         }
     }
@@ -107,7 +133,7 @@ impl Egress {
     pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
         let send = self.resolve(formats, packet.format)?;
         match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start) {
-            Verdict::Switch => _ = self.switch(packet),
+            Verdict::Switch => self.switch(packet),
             Verdict::Forward if self.is_new_source(packet) => {
                 // The publisher began a new SSRC on this layer: its first keyframe continues the stream.
                 if !packet.keyframe_start {
@@ -126,7 +152,7 @@ impl Egress {
         self.current.is_some_and(|c| c.source != packet.source || c.publisher != packet.publisher)
     }
 
-    fn switch(&mut self, packet: &Incoming<'_>) -> Epoch {
+    fn switch(&mut self, packet: &Incoming<'_>) {
         let epoch = self.sequence.switch(packet.source, packet.seq);
         let rate = packet.format.codec.clock_rate();
         let aligned = self.current.filter(|c| c.publisher == packet.publisher).and_then(|c| {
@@ -134,8 +160,12 @@ impl Egress {
             Some(new.on_timeline_of(&old, packet.time, rate))
         });
         self.time.switch(epoch, packet.now, packet.time, rate, aligned);
+        match &packet.descriptor {
+            Descriptor::Vp8(first) => self.vp8.switch(epoch, first),
+            Descriptor::Vp9(first) => self.vp9.switch(epoch, first),
+            Descriptor::None => {}
+        }
         self.current = Some(Current { publisher: packet.publisher, source: packet.source, report: packet.report });
-        epoch
     }
 
     fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>) -> Option<OutPacket> {
@@ -153,6 +183,7 @@ impl Egress {
         if let Some(current) = self.current.as_mut().filter(|c| c.source == packet.source) {
             current.report = packet.report;
         }
+        let (payload, vp8) = self.rewrite_descriptor(mapped, &packet.descriptor, payload)?;
         self.bytes += payload.len() as u64;
         Some(OutPacket {
             mid,
@@ -163,9 +194,32 @@ impl Egress {
             marker: packet.marker,
             ext: packet.ext.clone(),
             nackable: send.rtx,
-            payload: Arc::clone(payload),
-            vp8: None,
+            payload,
+            vp8,
         })
+    }
+
+    /// The payload with its counters counting on: VP8 as a patch that is applied when the packet is written, VP9 in a
+    /// copy, and only where something differs.
+    fn rewrite_descriptor(
+        &mut self,
+        mapped: Mapped,
+        descriptor: &Descriptor,
+        payload: &Arc<[u8]>,
+    ) -> Option<(Arc<[u8]>, Option<Vp8Patch>)> {
+        match descriptor {
+            Descriptor::None => Some((Arc::clone(payload), None)),
+            Descriptor::Vp8(descriptor) => {
+                let fields = self.vp8.rewrite(mapped, descriptor)?;
+                let patch = if fields == Vp8Fields::of(descriptor) { None } else { Some(fields.patch(payload)?) };
+                Some((Arc::clone(payload), patch))
+            }
+            Descriptor::Vp9(descriptor) => {
+                let fields = self.vp9.rewrite(mapped, descriptor)?;
+                let copy = fields.rewrite_payload(descriptor, payload);
+                Some((copy.map_or_else(|| Arc::clone(payload), Arc::from), None))
+            }
+        }
     }
 }
 

@@ -79,7 +79,10 @@ export class Room extends Emitter {
   /** @type {Signal | null} */ #signal = null;
   /** @type {Peer | null} */ #peer = null;
   #roster = new Roster((name, detail) => this.emit(name, detail));
-  #view = new View((slots) => this.#signal?.send({ type: 'view', slots }) ?? false);
+  #view = new View(
+    () => [...this.slots.values()].filter(({ kind }) => kind === 'video').map(({ mid }) => mid),
+    (slots) => this.#signal?.send({ type: 'view', slots }) ?? false,
+  );
   #stats = new StatsReader();
   #wantedSlots = DEFAULT_SLOTS;
   #rejoins = 0;
@@ -308,6 +311,11 @@ export class Room extends Emitter {
    */
   setMetadata(metadata) {
     this.#signal?.send({ type: 'metadata', metadata });
+  }
+
+  /** Looks for a new way through the network, as it also does by itself when the old one is lost. */
+  async restartIce() {
+    await this.#peer?.negotiate({ iceRestart: true });
   }
 
   /** What is received in each slot, what is sent in each layer, and over what. */

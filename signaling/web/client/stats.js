@@ -116,7 +116,7 @@ export class StatsReader {
       mid: line.transceiver?.mid ?? '',
       source: line.source,
       track: line.id,
-      layers: entries.map((entry) => ({
+      layers: inOrder(entries, line).map((entry) => ({
         rid: entry.rid ?? '',
         active: entry.active ?? true,
         packetsSent: entry.packetsSent ?? 0,
@@ -167,4 +167,15 @@ export class StatsReader {
     this.#counters.set(id, { bytes, at, rate });
     return rate;
   }
+}
+
+/**
+ * The layers as the sender has them, lowest first: the report has them in any order.
+ *
+ * @param {any[]} entries
+ * @param {import('/assets/client/lines.js').Line} line
+ */
+function inOrder(entries, line) {
+  const rids = line.transceiver?.sender.getParameters().encodings.map(({ rid }) => rid) ?? [];
+  return [...entries].sort((a, b) => rids.indexOf(a.rid) - rids.indexOf(b.rid));
 }

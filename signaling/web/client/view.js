@@ -13,10 +13,10 @@ const DEBOUNCE_MS = 120;
 
 export class View {
   /** @type {Map<string, Watched>} mid to its element */ #watched = new Map();
-  /** Slots that were spoken of once: a later view must take back what it said. @type {Set<string>} */ #said = new Set();
   /** @type {Map<string, string>} mid to the track it is pinned to */ #pins = new Map();
   #timer = 0;
   #last = '';
+  /** @type {() => string[]} */ #slots;
   /** @type {(slots: ViewSlot[]) => boolean} */ #send;
 
   #resizes = new ResizeObserver(() => this.#later());
@@ -29,8 +29,12 @@ export class View {
     this.#later();
   });
 
-  /** @param {(slots: ViewSlot[]) => boolean} send returns false when it could not be sent */
-  constructor(send) {
+  /**
+   * @param {() => string[]} slots the mids of all video slots
+   * @param {(slots: ViewSlot[]) => boolean} send returns false when it could not be sent
+   */
+  constructor(slots, send) {
+    this.#slots = slots;
     this.#send = send;
     document.addEventListener('visibilitychange', this.#later);
   }
@@ -43,7 +47,6 @@ export class View {
   watch(mid, element, priority) {
     this.unwatch(mid);
     this.#watched.set(mid, { element, priority, visible: true });
-    this.#said.add(mid);
     this.#resizes.observe(element);
     this.#intersections.observe(element);
     this.#later();
@@ -68,7 +71,6 @@ export class View {
   pin(mid, track) {
     if (track) this.#pins.set(mid, track);
     else this.#pins.delete(mid);
-    this.#said.add(mid);
     this.#later();
   }
 
@@ -81,7 +83,6 @@ export class View {
   /** Forgets every slot: a new PeerConnection has new ones. */
   clear() {
     for (const mid of [...this.#watched.keys()]) this.unwatch(mid);
-    this.#said.clear();
     this.#pins.clear();
     this.#last = '';
   }
@@ -100,28 +101,30 @@ export class View {
   };
 
   #say() {
-    const slots = [...this.#said].map((mid) => this.#measure(mid));
-    if (slots.length === 0) return;
+    // A page that attaches nothing leaves the choice to the server.
+    if (this.#watched.size + this.#pins.size === 0 && this.#last === '') return;
+    const measured = new Map([...this.#watched].map(([mid, watched]) => [mid, measure(watched)]));
+    // What fills an empty slot will be shown like the rest: naming its size now spares a change of layers then.
+    const usual = [...measured.values()].reduce((most, size) => (size.height > most.height ? size : most), { width: 0, height: 0 });
+    const slots = this.#slots().map((mid) => {
+      const track = this.#pins.get(mid);
+      const priority = this.#watched.get(mid)?.priority;
+      const size = measured.get(mid) ?? (usual.height > 0 ? usual : undefined);
+      return { mid, ...(track && { track }), ...size, ...(priority !== undefined && { priority }) };
+    });
     const text = JSON.stringify(slots);
     if (text !== this.#last && this.#send(slots)) this.#last = text;
   }
+}
 
-  /**
-   * @param {string} mid
-   * @returns {ViewSlot}
-   */
-  #measure(mid) {
-    const track = this.#pins.get(mid);
-    const watched = this.#watched.get(mid);
-    /** @type {ViewSlot} */
-    const slot = { mid, ...(track && { track }) };
-    // A slot nobody shows keeps no size: the server may fill it, and what fills it will be shown.
-    if (!watched) return slot;
-    if (watched.priority !== undefined) slot.priority = watched.priority;
-    const seen = watched.visible && (!document.hidden || watched.element === document.pictureInPictureElement);
-    const { width, height } = watched.element.getBoundingClientRect();
-    slot.width = seen ? Math.round(width * devicePixelRatio) : 0;
-    slot.height = seen ? Math.round(height * devicePixelRatio) : 0;
-    return slot;
-  }
+/**
+ * The size of an element on the screen, in device pixels; 0 by 0 if it cannot be seen.
+ *
+ * @param {Watched} watched
+ */
+function measure({ element, visible }) {
+  const seen = visible && (!document.hidden || element === document.pictureInPictureElement);
+  if (!seen) return { width: 0, height: 0 };
+  const { width, height } = element.getBoundingClientRect();
+  return { width: Math.round(width * devicePixelRatio), height: Math.round(height * devicePixelRatio) };
 }

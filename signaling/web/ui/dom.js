@@ -124,9 +124,9 @@ export function initials(name) {
  * @param {string} name
  */
 export function hue(name) {
-  let hash = 0;
-  for (const character of name) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 9973;
-  return hash % 8;
+  let hash = 0x811c9dc5;
+  for (const character of name) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
+  return ((hash >>> 16) ^ hash) & 7;
 }
 
 /**

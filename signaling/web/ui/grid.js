@@ -3,7 +3,7 @@
  */
 
 import { h } from '/assets/ui/dom.js';
-import { cornerLayout, gridLayout, stageLayout } from '/assets/ui/layout.js';
+import { GAP, cornerLayout, gridLayout, stageLayout } from '/assets/ui/layout.js';
 import { Tile } from '/assets/ui/tile.js';
 
 /**
@@ -25,9 +25,13 @@ export class Grid {
   #more = h('button', { class: 'tile more', type: 'button', hidden: true, 'data-testid': 'more-tile' });
   #alone = h('div', { class: 'alone', hidden: true });
   #frame = 0;
-  #resizes = new ResizeObserver(() => this.#layout());
+  #resizes = new ResizeObserver(() => {
+    this.#layout();
+    this.update();
+  });
   /** @type {Face[]} */ #faces = [];
   #hidden = 0;
+  /** @type {Set<string>} */ #speaking = new Set();
 
   /**
    * @param {Room} room
@@ -62,6 +66,7 @@ export class Grid {
 
   /** @param {Set<string>} participants */
   setSpeaking(participants) {
+    this.#speaking = participants;
     for (const tile of this.#tiles.values()) {
       const { face } = tile;
       tile.setSpeaking(!!face && face.microphone && face.kind !== 'screen' && participants.has(face.participant));
@@ -91,11 +96,19 @@ export class Grid {
         this.#tiles.set(face.key, tile);
       }
       this.#give(tile, face);
-      // The order in the page is the order on the screen, for those who read or tab through it.
-      this.element.append(tile.element);
     }
-    this.element.append(this.#more);
+    this.#order();
+    this.setSpeaking(this.#speaking);
     this.#layout();
+  }
+
+  /** The order in the page is the order on the screen, for those who read or tab through it. */
+  #order() {
+    this.#faces.forEach((face, index) => {
+      const element = this.#elementOf(face);
+      const there = this.element.children[index];
+      if (there !== element) this.element.insertBefore(element, there ?? null);
+    });
   }
 
   /**
@@ -163,32 +176,47 @@ export class Grid {
     const screens = this.#faces.filter(({ kind }) => kind === 'screen');
     const rest = this.#faces.filter(({ kind }) => kind !== 'screen');
     const others = rest.filter(({ kind }) => kind === 'remote');
-    this.#more.hidden = this.#hidden === 0;
-    this.#more.textContent = `+${this.#hidden}`;
-    this.#more.setAttribute('aria-label', `${this.#hidden} more people. Show all.`);
-    this.#alone.hidden = others.length + screens.length > 0 || this.#room.participants.size > 0;
+    this.#alone.hidden = this.#room.participants.size > 0;
+    if (!this.#alone.hidden) area.height -= this.#alone.offsetHeight + GAP;
+    this.#setMore(this.#hidden);
 
-    /** @type {HTMLElement[]} */
-    const small = [...rest.map((face) => this.#elementOf(face)), ...(this.#hidden ? [this.#more] : [])];
+    const small = rest.map((face) => this.#elementOf(face));
     for (const tile of this.#tiles.values()) tile.element.classList.remove('corner', 'staged');
     if (screens.length > 0) {
-      const { stage, strip } = stageLayout(small.length, area);
+      // One's own tile comes first here: the end of a strip that is too long becomes a number.
+      const own = rest.flatMap((face, index) => (face.kind === 'remote' ? [] : small.slice(index, index + 1)));
+      const row = [...own, ...small.filter((element) => !own.includes(element))];
+      const { stage, strip } = stageLayout(row.length + Math.min(1, this.#hidden), area);
+      const unseen = row.length + this.#hidden - strip.length;
+      if (unseen > 0) {
+        this.#setMore(unseen + 1);
+        row.splice(strip.length - 1, Infinity, this.#more);
+      }
+      for (const element of small) if (!row.includes(element)) place(element, undefined);
       const rects = screens.length === 1 ? [stage] : gridLayout(screens.length, stage);
       screens.forEach((face, index) => {
         const element = this.#elementOf(face);
         element.classList.add('staged');
         place(element, rects[index]);
       });
-      small.forEach((element, index) => place(element, strip[index]));
+      row.forEach((element, index) => place(element, strip[index]));
     } else if (others.length === 1 && rest.length === 2 && !this.#hidden) {
       const own = this.#elementOf(rest[1]);
       own.classList.add('corner');
       place(this.#elementOf(rest[0]), gridLayout(1, area)[0]);
       place(own, cornerLayout(area));
     } else {
+      if (this.#hidden) small.push(this.#more);
       const rects = gridLayout(small.length, area);
       small.forEach((element, index) => place(element, rects[index]));
     }
+  }
+
+  /** @param {number} count of people without a tile */
+  #setMore(count) {
+    this.#more.hidden = count === 0;
+    this.#more.textContent = count > 0 ? `+${count}` : '';
+    this.#more.setAttribute('aria-label', `${count} more people. Show all.`);
   }
 
   /**

@@ -13,7 +13,7 @@ export function streamHelp({ room, authRequired }) {
   const watchUrl = `${location.origin}/watch/${room}`;
   const token = authRequired ? 'TOKEN' : '';
   const tabs = [
-    { id: 'obs', label: 'OBS Studio', body: obs(whip, authRequired) },
+    { id: 'obs', label: 'OBS', body: obs(whip, authRequired) },
     { id: 'ffmpeg', label: 'FFmpeg', body: command('FFmpeg 8 or newer', ffmpeg(whip, token)) },
     { id: 'gstreamer', label: 'GStreamer', body: command('whipclientsink of gst-plugins-rs', gstreamer(whip, token)) },
   ];

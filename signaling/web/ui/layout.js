@@ -19,7 +19,7 @@ const WIDEST = 16 / 9;
 export function gridLayout(count, area) {
   if (count === 0) return [];
   // Upright screens may crop a face to a portrait; wide ones have the room not to.
-  const narrowest = area.height > area.width ? 3 / 4 : 5 / 4;
+  const narrowest = area.height <= area.width ? 5 / 4 : count === 1 ? 9 / 16 : 3 / 4;
   let best = { columns: 1, width: 0, height: 0 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);

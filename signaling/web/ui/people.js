@@ -65,7 +65,7 @@ export class People {
       const line = lines.get(source);
       return !!line?.track && !line.muted;
     };
-    const me = row(`${this.#myName} (you)`, { stream: false, microphone: on('microphone'), camera: on('camera'), screen: on('screen') });
+    const me = row(this.#myName, { you: true, stream: false, microphone: on('microphone'), camera: on('camera'), screen: on('screen') });
     const rest = everyone.length - rows.length;
     this.#list.replaceChildren(me, ...rows, ...(rest > 0 ? [h('li', { class: 'muted' }, `and ${rest} more`)] : []));
   }
@@ -73,20 +73,20 @@ export class People {
 
 /**
  * @param {string} name
- * @param {{stream: boolean, microphone: boolean, camera: boolean, screen: boolean}} live
+ * @param {{you?: boolean, stream: boolean, microphone: boolean, camera: boolean, screen: boolean}} state
  */
-function row(name, { stream, microphone, camera, screen }) {
-  const state = (/** @type {boolean} */ on, /** @type {'mic' | 'camera'} */ what, /** @type {string} */ words) =>
+function row(name, { you = false, stream, microphone, camera, screen }) {
+  const light = (/** @type {boolean} */ on, /** @type {'mic' | 'camera'} */ what, /** @type {string} */ words) =>
     h('span', { class: on ? 'on' : 'off', title: `${words} ${on ? 'on' : 'off'}`, role: 'img', 'aria-label': `${words} ${on ? 'on' : 'off'}` }, icon(on ? what : `${what}-off`));
   const avatar = h('span', { class: 'avatar', 'aria-hidden': 'true' }, initials(name));
-  avatar.dataset.hue = String(hue(name.replace(/ \(you\)$/, '')));
+  avatar.dataset.hue = String(hue(name));
   return h(
     'li',
     { 'data-testid': 'participant' },
     avatar,
-    h('span', { class: 'person' }, name, stream ? h('em', { class: 'badge' }, 'stream') : null),
+    h('span', { class: 'person' }, you ? `${name} (you)` : name, stream ? h('em', { class: 'badge' }, 'stream') : null),
     screen ? h('span', { class: 'on', title: 'Shares a screen', role: 'img', 'aria-label': 'Shares a screen' }, icon('screen')) : null,
-    state(microphone, 'mic', 'Microphone'),
-    state(camera, 'camera', 'Camera'),
+    light(microphone, 'mic', 'Microphone'),
+    light(camera, 'camera', 'Camera'),
   );
 }

@@ -53,7 +53,12 @@ export class Tile {
     this.element.dataset.kind = face.kind;
     this.element.dataset.mid = face.slot?.mid ?? '';
     this.element.setAttribute('aria-label', face.name);
-    this.#name.textContent = you ? `${face.name} (you)` : face.kind === 'screen' ? `${face.name}’s screen` : face.name;
+    this.#name.textContent = {
+      self: `${face.name} (you)`,
+      remote: face.name,
+      screen: `${face.name}’s screen`,
+      'own-screen': 'Your screen',
+    }[face.kind];
     this.#initials.textContent = initials(face.name);
     this.#avatar.dataset.hue = String(hue(face.name));
     this.#muted.hidden = face.microphone || face.kind === 'screen' || face.kind === 'own-screen';

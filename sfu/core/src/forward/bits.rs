@@ -95,6 +95,8 @@ mod tests {
 
     #[test]
     fn an_endless_exp_golomb_code_is_refused() {
-        assert_eq!(Bits::new(&[0; 16]).exp_golomb(), None);
+        assert_eq!(Bits::new(&[0; 16]).exp_golomb(), None, "no end");
+        assert_eq!(Bits::new(&[0, 0, 0, 0, 0x80, 0, 0, 0, 0]).exp_golomb(), None, "33 bits");
+        assert_eq!(Bits::new(&[0, 0, 0, 1, 0, 0, 0, 0]).exp_golomb(), Some(0x7fff_ffff));
     }
 }

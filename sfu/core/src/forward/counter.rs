@@ -17,10 +17,7 @@ pub(super) struct Counter {
 
 impl Counter {
     pub(super) const fn new() -> Self {
-        Self {
-            offsets: Epochs::new(),
-            newest: None,
-        }
+        Self { offsets: Epochs::new(), newest: None }
     }
 
     /// Opens an epoch; `first` is what its first packet carries, if it has the field at all.

@@ -77,10 +77,7 @@ fn vp8_keyframe_starts_only_at_the_first_packet_of_the_first_partition() {
     assert!(!starts_keyframe(Codec::Vp8, "10 01"), "P=1");
     assert!(!starts_keyframe(Codec::Vp8, "00 00"), "S=0");
     assert!(!starts_keyframe(Codec::Vp8, "11 00"), "PID=1");
-    assert!(
-        !starts_keyframe(Codec::Vp8, "90 80 81 00"),
-        "nothing after the descriptor"
-    );
+    assert!(!starts_keyframe(Codec::Vp8, "90 80 81 00"), "nothing after the descriptor");
 }
 
 #[test]
@@ -103,16 +100,10 @@ fn vp8_size_leaves_out_the_scaling_bits() {
 #[test]
 fn vp9_keyframe_starts_at_the_lowest_spatial_layer() {
     assert!(starts_keyframe(Codec::Vp9, "88 01 00"), "I B");
-    assert!(
-        !starts_keyframe(Codec::Vp9, "c8 01 00"),
-        "P: refers to earlier pictures"
-    );
+    assert!(!starts_keyframe(Codec::Vp9, "c8 01 00"), "P: refers to earlier pictures");
     assert!(!starts_keyframe(Codec::Vp9, "80 01 00"), "not the first packet");
     assert!(starts_keyframe(Codec::Vp9, "a8 01 00 00 00"), "spatial layer 0");
-    assert!(
-        !starts_keyframe(Codec::Vp9, "a8 01 03 00 00"),
-        "spatial layer 1 of the same picture"
-    );
+    assert!(!starts_keyframe(Codec::Vp9, "a8 01 03 00 00"), "spatial layer 1 of the same picture");
 }
 
 #[test]
@@ -123,24 +114,15 @@ fn vp9_tells_layers_and_ends() {
     assert_eq!((info.frame_start, info.layer_frame_end), (true, true));
     // Flexible mode with P: references follow, two of them.
     let info = inspect(Codec::Vp9, &hex("f4 01 40 03 04 00"));
-    assert_eq!(
-        (info.tid, info.frame_start, info.layer_frame_end),
-        (Some(2), false, true)
-    );
+    assert_eq!((info.tid, info.frame_start, info.layer_frame_end), (Some(2), false, true));
 }
 
 #[test]
 fn vp9_size_is_that_of_the_highest_layer_of_the_scalability_structure() {
     // N_S=2 (three layers), Y, G; one picture in the group with two references.
-    let info = inspect(
-        Codec::Vp9,
-        &hex("8a 01 58 0140 00b4 0280 0168 0500 02d0 01 08 01 02 00"),
-    );
+    let info = inspect(Codec::Vp9, &hex("8a 01 58 0140 00b4 0280 0168 0500 02d0 01 08 01 02 00"));
     assert_eq!(info.resolution, Some((1280, 720)));
-    assert_eq!(
-        inspect(Codec::Vp9, &hex("8a 01 58 0140 00b4 0280")),
-        PacketInfo::default()
-    );
+    assert_eq!(inspect(Codec::Vp9, &hex("8a 01 58 0140 00b4 0280")), PacketInfo::default());
 }
 
 #[test]
@@ -152,15 +134,9 @@ fn h264_keyframe_starts_at_an_idr_alone_in_its_packet() {
 
 #[test]
 fn h264_keyframe_starts_at_an_idr_within_a_stap_a() {
-    assert!(
-        starts_keyframe(Codec::H264, "78 0002 0605 0003 658884"),
-        "SEI, then IDR"
-    );
+    assert!(starts_keyframe(Codec::H264, "78 0002 0605 0003 658884"), "SEI, then IDR");
     assert!(!starts_keyframe(Codec::H264, "78 0002 0605 0003 419a00"));
-    assert!(
-        !starts_keyframe(Codec::H264, "78 0002 0605 0009 658884"),
-        "length past the end"
-    );
+    assert!(!starts_keyframe(Codec::H264, "78 0002 0605 0009 658884"), "length past the end");
 }
 
 #[test]
@@ -174,20 +150,21 @@ fn h264_keyframe_starts_at_the_first_packet_of_an_fu_a() {
 #[test]
 fn h264_keyframe_starts_at_the_parameter_set_so_that_it_comes_along() {
     assert!(starts_keyframe(Codec::H264, "67 42 c0 0d"));
-    assert!(
-        starts_keyframe(Codec::H264, "78 0002 0910 0004 6742c00d"),
-        "delimiter, then SPS"
-    );
+    assert!(starts_keyframe(Codec::H264, "78 0002 0910 0004 6742c00d"), "delimiter, then SPS");
     assert!(!starts_keyframe(Codec::H264, "68 ce 3c 80"), "PPS alone");
 }
 
 #[test]
 fn h264_size_of_a_high_profile_1080p_set_is_cropped_from_1088() {
-    let info = inspect(
-        Codec::H264,
-        &hex("67640028acd940780227e5c044000003000400000300f03c60c658"),
-    );
+    let info = inspect(Codec::H264, &hex("67640028acd940780227e5c044000003000400000300f03c60c658"));
     assert_eq!(info.resolution, Some((1920, 1080)));
+}
+
+#[test]
+fn h264_size_is_read_past_emulation_prevention_bytes() {
+    // Baseline, level 0, so that the set's id follows two zero bytes; 20 by 15 macroblocks.
+    let info = inspect(Codec::H264, &hex("67 420000 03 0205c141f9"));
+    assert_eq!(info.resolution, Some((320, 240)));
 }
 
 #[test]

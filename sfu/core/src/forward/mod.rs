@@ -34,3 +34,6 @@ pub use sequence::{Mapped, SequenceMapper};
 pub use timestamp::{Basis, SenderReport, TimestampMapper};
 pub use vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
 pub use vp9::{Vp9Descriptor, Vp9Fields, Vp9Rewriter};
+
+#[cfg(test)]
+mod tests;

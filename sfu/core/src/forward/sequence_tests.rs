@@ -149,6 +149,16 @@ fn a_resend_from_before_the_history_is_not_sent() {
 }
 
 #[test]
+fn drops_older_than_the_history_weigh_on_no_late_packet() {
+    let mut mapper = started(0);
+    (0..HISTORY).for_each(|s| mapper.drop(F, s));
+    for s in (HISTORY..3 * HISTORY).filter(|s| *s != 2 * HISTORY) {
+        assert!(mapper.forward(F, s).is_some());
+    }
+    assert_eq!(sent(&mut mapper, F, 2 * HISTORY), Some(100 + HISTORY));
+}
+
+#[test]
 fn a_padding_only_packet_is_dropped_when_contiguous() {
     let mut mapper = started(10);
     assert_eq!(sent(&mut mapper, F, 10), Some(100));
@@ -172,7 +182,8 @@ fn idle_for_more_than_32768_packets_then_resume_leaves_one_gap() {
     assert_eq!(sent(&mut mapper, F, 10), Some(100));
     let resumed = mapper.forward(F, 50_010);
     assert_eq!(resumed.map(|m| (m.sequence, Some(m.epoch))), Some((102, epoch)));
-    assert_eq!(sent(&mut mapper, F, 50_011), Some(103));
+    let next = mapper.forward(F, 50_011);
+    assert_eq!(next.map(|m| (m.sequence, Some(m.epoch))), Some((103, epoch)));
     assert_eq!(sent(&mut mapper, F, 50_009), None, "inside the silence");
     assert_eq!(sent(&mut mapper, F, 10), Some(100), "before the silence");
 }

@@ -100,6 +100,15 @@ fn a_switch_of_speakers_never_overlaps_audio_packets() {
 }
 
 #[test]
+fn a_dtx_gap_is_passed_on_as_it_is() {
+    let mut mapper = TimestampMapper::new(5).with_min_step(ms(20));
+    let t = origin();
+    mapper.switch(A, t, 960, 48_000, None);
+    assert_eq!(mapper.map(A, t, 960), Some(5));
+    assert_eq!(mapper.map(A, t + ms(2_000), 960 + 96_000), Some(5 + 96_000));
+}
+
+#[test]
 fn a_mute_that_stopped_the_timestamps_is_bridged_by_the_time_that_passed() {
     let (mut mapper, t) = running(0);
     mapper.switch(B, t + ms(10_000), 9000, VIDEO, None);

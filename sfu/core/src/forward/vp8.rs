@@ -69,11 +69,7 @@ impl Default for Vp8Rewriter {
 impl Vp8Rewriter {
     /// A rewriter that has sent nothing.
     pub const fn new() -> Self {
-        Self {
-            picture_id: Counter::new(),
-            tl0_pic_idx: Counter::new(),
-            key_idx: Counter::new(),
-        }
+        Self { picture_id: Counter::new(), tl0_pic_idx: Counter::new(), key_idx: Counter::new() }
     }
 
     /// Opens `epoch`, whose first packet, the start of a keyframe, has the descriptor `first`.

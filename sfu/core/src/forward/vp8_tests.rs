@@ -9,11 +9,7 @@ const B: Epoch = Epoch(1);
 type Sent = (Option<u16>, Option<u8>, Option<u8>);
 
 const fn of(epoch: Epoch, late: bool) -> Mapped {
-    Mapped {
-        sequence: 0,
-        epoch,
-        late,
-    }
+    Mapped { sequence: 0, epoch, late }
 }
 
 /// X=1 S=1; I L T K; a 15-bit picture id.
@@ -52,10 +48,7 @@ fn write(rewriter: &mut Vp8Rewriter, packet: Mapped, payload: &[u8]) -> Sent {
 #[test]
 fn the_first_source_passes_through() {
     let mut rewriter = Vp8Rewriter::new();
-    assert_eq!(
-        switch(&mut rewriter, A, &long(700, 70, 7)),
-        (Some(700), Some(70), Some(7))
-    );
+    assert_eq!(switch(&mut rewriter, A, &long(700, 70, 7)), (Some(700), Some(70), Some(7)));
     let next = long(701, 71, 7);
     let fields = rewriter.rewrite(of(A, false), &parse(&next));
     assert_eq!(fields, Some(Vp8Fields::of(&parse(&next))));
@@ -66,14 +59,8 @@ fn counters_go_on_after_a_switch() {
     let mut rewriter = Vp8Rewriter::new();
     switch(&mut rewriter, A, &long(700, 70, 7));
     send(&mut rewriter, A, &long(705, 72, 7));
-    assert_eq!(
-        switch(&mut rewriter, B, &long(20, 200, 30)),
-        (Some(706), Some(73), Some(8))
-    );
-    assert_eq!(
-        send(&mut rewriter, B, &long(21, 201, 31)),
-        (Some(707), Some(74), Some(9))
-    );
+    assert_eq!(switch(&mut rewriter, B, &long(20, 200, 30)), (Some(706), Some(73), Some(8)));
+    assert_eq!(send(&mut rewriter, B, &long(21, 201, 31)), (Some(707), Some(74), Some(9)));
 }
 
 #[test]
@@ -88,19 +75,10 @@ fn picture_ids_of_dropped_temporal_layers_stay_open() {
 fn counters_wrap_each_in_its_width() {
     let mut rewriter = Vp8Rewriter::new();
     switch(&mut rewriter, A, &long(0x7ffe, 254, 30));
-    assert_eq!(
-        switch(&mut rewriter, B, &long(5, 5, 5)),
-        (Some(0x7fff), Some(255), Some(31))
-    );
+    assert_eq!(switch(&mut rewriter, B, &long(5, 5, 5)), (Some(0x7fff), Some(255), Some(31)));
     assert_eq!(send(&mut rewriter, B, &long(6, 6, 6)), (Some(0), Some(0), Some(0)));
-    assert_eq!(
-        switch(&mut rewriter, Epoch(2), &long(0x7fff, 255, 31)),
-        (Some(1), Some(1), Some(1))
-    );
-    assert_eq!(
-        send(&mut rewriter, Epoch(2), &long(0, 0, 0)),
-        (Some(2), Some(2), Some(2))
-    );
+    assert_eq!(switch(&mut rewriter, Epoch(2), &long(0x7fff, 255, 31)), (Some(1), Some(1), Some(1)));
+    assert_eq!(send(&mut rewriter, Epoch(2), &long(0, 0, 0)), (Some(2), Some(2), Some(2)));
 }
 
 #[test]
@@ -127,14 +105,8 @@ fn a_late_packet_of_the_old_source_keeps_its_old_numbers() {
     switch(&mut rewriter, A, &long(700, 70, 7));
     send(&mut rewriter, A, &long(702, 71, 7));
     switch(&mut rewriter, B, &long(20, 200, 30));
-    assert_eq!(
-        resend(&mut rewriter, A, &long(701, 70, 7)),
-        (Some(701), Some(70), Some(7))
-    );
-    assert_eq!(
-        switch(&mut rewriter, Epoch(2), &long(1, 1, 1)),
-        (Some(704), Some(73), Some(9))
-    );
+    assert_eq!(resend(&mut rewriter, A, &long(701, 70, 7)), (Some(701), Some(70), Some(7)));
+    assert_eq!(switch(&mut rewriter, Epoch(2), &long(1, 1, 1)), (Some(704), Some(73), Some(9)));
 }
 
 #[test]
@@ -142,14 +114,8 @@ fn a_late_packet_of_an_earlier_picture_does_not_turn_the_counters_back() {
     let mut rewriter = Vp8Rewriter::new();
     switch(&mut rewriter, A, &long(700, 70, 7));
     send(&mut rewriter, A, &long(702, 72, 7));
-    assert_eq!(
-        resend(&mut rewriter, A, &long(701, 71, 7)),
-        (Some(701), Some(71), Some(7))
-    );
-    assert_eq!(
-        switch(&mut rewriter, B, &long(20, 200, 30)),
-        (Some(703), Some(73), Some(8))
-    );
+    assert_eq!(resend(&mut rewriter, A, &long(701, 71, 7)), (Some(701), Some(71), Some(7)));
+    assert_eq!(switch(&mut rewriter, B, &long(20, 200, 30)), (Some(703), Some(73), Some(8)));
 }
 
 #[test]
@@ -157,10 +123,7 @@ fn counters_go_on_after_a_leap_of_more_than_half_their_range() {
     let mut rewriter = Vp8Rewriter::new();
     switch(&mut rewriter, A, &long(700, 70, 7));
     send(&mut rewriter, A, &long(700 + 20_000, 70 + 150, 7 + 20));
-    assert_eq!(
-        switch(&mut rewriter, B, &long(1, 1, 1)),
-        (Some(20_701), Some(221), Some(28))
-    );
+    assert_eq!(switch(&mut rewriter, B, &long(1, 1, 1)), (Some(20_701), Some(221), Some(28)));
 }
 
 #[test]
@@ -171,10 +134,7 @@ fn fields_that_a_source_lacks_are_taken_up_again_by_the_next() {
     // The source has the field from its second frame on.
     assert_eq!(send(&mut rewriter, B, &short(9)).0, Some(701 & 0x7f));
     assert_eq!(send(&mut rewriter, B, &short(10)).0, Some(702 & 0x7f));
-    assert_eq!(
-        switch(&mut rewriter, Epoch(2), &long(1, 1, 1)),
-        (Some(703), Some(71), Some(8))
-    );
+    assert_eq!(switch(&mut rewriter, Epoch(2), &long(1, 1, 1)), (Some(703), Some(71), Some(8)));
 }
 
 #[test]
@@ -194,14 +154,8 @@ fn a_descriptor_with_tl0picidx_but_no_tid_is_refused() {
 #[test]
 fn the_patch_is_taken_by_the_stack_for_every_field() {
     let payload = long(20, 200, 30);
-    let fields = Vp8Fields {
-        picture_id: Some(706),
-        tl0_pic_idx: Some(73),
-        key_idx: Some(8),
-    };
-    let wanted = str0m::rtp::Vp8Descriptor::parse(&payload)
-        .expect("a descriptor")
-        .patch();
+    let fields = Vp8Fields { picture_id: Some(706), tl0_pic_idx: Some(73), key_idx: Some(8) };
+    let wanted = str0m::rtp::Vp8Descriptor::parse(&payload).expect("a descriptor").patch();
     let wanted = wanted.picture_id(706).tl0_pic_idx(73).key_idx(8).build();
     assert_eq!(fields.patch(&payload), wanted.ok());
     assert_eq!(fields.patch(&short(3)), None, "no such fields");

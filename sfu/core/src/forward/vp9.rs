@@ -73,10 +73,7 @@ impl Default for Vp9Rewriter {
 impl Vp9Rewriter {
     /// A rewriter that has sent nothing.
     pub const fn new() -> Self {
-        Self {
-            picture_id: Counter::new(),
-            tl0_pic_idx: Counter::new(),
-        }
+        Self { picture_id: Counter::new(), tl0_pic_idx: Counter::new() }
     }
 
     /// Opens `epoch`, whose first packet, the start of a keyframe, has the descriptor `first`.

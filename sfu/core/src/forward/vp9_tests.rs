@@ -26,11 +26,7 @@ fn switch(rewriter: &mut Vp9Rewriter, epoch: Epoch, payload: &[u8]) -> Vec<u8> {
 }
 
 const fn of(epoch: Epoch, late: bool) -> Mapped {
-    Mapped {
-        sequence: 0,
-        epoch,
-        late,
-    }
+    Mapped { sequence: 0, epoch, late }
 }
 
 fn send(rewriter: &mut Vp9Rewriter, epoch: Epoch, payload: &[u8]) -> Vec<u8> {
@@ -83,18 +79,9 @@ fn a_fifteen_bit_picture_id_wraps() {
 fn a_seven_bit_picture_id_stays_seven_bits_wide() {
     let mut rewriter = Vp9Rewriter::new();
     switch(&mut rewriter, A, &long(300, 70));
-    assert_eq!(
-        switch(&mut rewriter, B, &short_flexible(126)),
-        short_flexible((301 & 0x7f) as u8)
-    );
-    assert_eq!(
-        send(&mut rewriter, B, &short_flexible(127)),
-        short_flexible((302 & 0x7f) as u8)
-    );
-    assert_eq!(
-        send(&mut rewriter, B, &short_flexible(0)),
-        short_flexible((303 & 0x7f) as u8)
-    );
+    assert_eq!(switch(&mut rewriter, B, &short_flexible(126)), short_flexible((301 & 0x7f) as u8));
+    assert_eq!(send(&mut rewriter, B, &short_flexible(127)), short_flexible((302 & 0x7f) as u8));
+    assert_eq!(send(&mut rewriter, B, &short_flexible(0)), short_flexible((303 & 0x7f) as u8));
     assert_eq!(switch(&mut rewriter, Epoch(2), &long(1, 1)), long(304, 71));
 }
 
@@ -121,6 +108,13 @@ fn a_forgotten_epoch_is_not_rewritten() {
 fn more_than_three_references_are_refused() {
     assert!(Vp9Descriptor::parse(&[0xdc, 1, 0x03, 0x03, 0x02, 0xab]).is_some());
     assert_eq!(Vp9Descriptor::parse(&[0xdc, 1, 0x03, 0x03, 0x03, 0x02, 0xab]), None);
+}
+
+#[test]
+fn the_payload_begins_after_the_whole_scalability_structure() {
+    // One layer without sizes; a group of two pictures with three references and none.
+    let payload = [0x8a, 1, 0x08, 2, 0x0c, 1, 2, 3, 0x00, 0xab];
+    assert_eq!(parse(&payload).len, 9);
 }
 
 proptest! {

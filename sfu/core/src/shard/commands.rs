@@ -87,6 +87,7 @@ impl Shard {
                 can_subscribe: join.can_subscribe,
                 auto: true,
                 slots: Vec::new(),
+                published: Vec::new(),
             },
             clock: PublisherClock::default(),
             last_packet: None,
@@ -175,7 +176,7 @@ impl Shard {
         let mut published = Vec::new();
         for line in &accepted.lines {
             let mid = Mid::from(line.mid.as_str());
-            let known = self.rooms[room].track_on(key, mid);
+            let known = self.peers[key].member.track_on(mid);
             match (line.direction.sends(), known) {
                 (false, Some(track)) => self.unpublish(room, track),
                 (false, None) => {}
@@ -214,13 +215,16 @@ impl Shard {
             format: None,
             layers: rids.into_iter().map(Layer::new).collect(),
             loudness: Default::default(),
+            activity: Default::default(),
+            held_floor: None,
             subscribers: Vec::new(),
             number: self.tracks_published,
             told_active: None,
         };
         let (room, publisher) = (self.peers[key].conn.room, self.peers[key].conn.id);
         let info = track.info();
-        self.rooms[room].tracks.insert(track);
+        let track = self.rooms[room].tracks.insert(track);
+        self.peers[key].member.published.push((mid, track));
         self.broadcast(room, Some(key), Notice::TrackPublished(publisher, info));
         id
     }

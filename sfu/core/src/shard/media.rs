@@ -8,7 +8,7 @@ use str0m::rtp::{ExtensionValues, RtpPacket};
 
 use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
-use crate::egress::Incoming;
+use crate::egress::{Descriptor, Incoming};
 use crate::forward::{self, SenderReport};
 use crate::timers::Timer;
 
@@ -27,9 +27,8 @@ impl Shard {
             return;
         };
         let room_key = peer.conn.room;
-        let room = &mut self.rooms[room_key];
-        let Some(track_key) = room.track_on(key, mid) else { return };
-        let track = &mut room.tracks[track_key];
+        let Some(track_key) = peer.member.track_on(mid) else { return };
+        let track = &mut self.rooms[room_key].tracks[track_key];
         let Some(layer) = track.layer_index(rid) else { return };
         let new_format = track.format.replace(format) != Some(format);
         let report = sender_report(packet);
@@ -37,6 +36,7 @@ impl Shard {
             report.into_iter().for_each(|r| peer.clock.on_report(now, r));
         }
         let seen = track.on_packet(now, layer, format.codec, packet, report);
+        let Some(descriptor) = Descriptor::read(format.codec, &packet.payload) else { return };
         let captured = peer.clock.captured(now, report, packet.header.timestamp, format.codec.clock_rate());
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
         let primary = is_red.then(|| forward::red::primary(&packet.payload)).flatten().map(|(_, data)| Arc::from(data));
@@ -52,6 +52,7 @@ impl Shard {
             format,
             is_red,
             keyframe_start: seen.keyframe_start,
+            descriptor,
             payload: &packet.payload,
             primary: primary.as_ref(),
             ext: &ext,

@@ -1,0 +1,340 @@
+//! A network on a virtual clock: one shard, and clients that are str0m peers.
+
+#![allow(unreachable_pub, reason = "shared by several test programs")]
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::{Candidate, Event as RtcEvent, Input as RtcInput, Output as RtcOutput, Rtc, RtcConfig};
+use weir_core::api::*;
+use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate};
+
+/// How long a datagram takes.
+pub const DELAY: Duration = Duration::from_millis(5);
+
+pub struct Client {
+    pub id: ParticipantId,
+    pub rtc: Rtc,
+    pub addr: SocketAddr,
+    pub received: Vec<RtpPacket>,
+    pub keyframe_requests: usize,
+    pub audio: Option<Mid>,
+    pub video: Option<Mid>,
+    pub answer: String,
+    deadline: Instant,
+}
+
+/// Chooses what a link loses: true drops.
+pub type Loss = Box<dyn FnMut(Instant, bool) -> bool>;
+
+pub struct Net {
+    pub now: Instant,
+    pub shard: Shard,
+    pub clients: Vec<Client>,
+    pub notices: HashMap<ParticipantId, Vec<Arc<Notice>>>,
+    /// Per client: called for each datagram, with true for those towards the server.
+    pub loss: HashMap<usize, Loss>,
+    pub bound: Vec<SocketAddr>,
+    replies: HashMap<u64, Reply>,
+    wire: BTreeMap<(Instant, u64), (bool, usize, Vec<u8>)>,
+    sequence: u64,
+    server: SocketAddr,
+}
+
+impl Net {
+    pub fn new() -> Self {
+        let start = Instant::now();
+        let server = SocketAddr::from(([10, 0, 0, 1], 3478));
+        let config = ShardConfig { number: 3, cert: new_certificate(), candidates: vec![server], loudest: 3 };
+        Self {
+            now: start,
+            shard: Shard::new(config, 7, start),
+            clients: Vec::new(),
+            notices: HashMap::new(),
+            loss: HashMap::new(),
+            bound: Vec::new(),
+            replies: HashMap::new(),
+            wire: BTreeMap::new(),
+            sequence: 0,
+            server,
+        }
+    }
+
+    pub fn command(&mut self, command: Command) -> Option<Reply> {
+        self.sequence += 1;
+        let request = self.sequence;
+        self.shard.handle(self.now, Input::Command { request, command });
+        self.carry_out();
+        self.replies.remove(&request)
+    }
+
+    pub fn join(&mut self, room: &str, role: Role, name: &str) -> Result<(ParticipantId, Joined), JoinError> {
+        self.sequence += 1;
+        let id = ParticipantId(self.sequence);
+        let join = Join {
+            participant: id,
+            room: Arc::from(room),
+            create: role != Role::Viewer,
+            name: name.into(),
+            identity: String::new(),
+            role,
+            watch: Watch::default(),
+            can_publish: true,
+            can_subscribe: true,
+            metadata: String::new(),
+            max_participants: 100,
+        };
+        match self.command(Command::Join(Box::new(join))) {
+            Some(Reply::Join(result)) => result.map(|joined| (id, joined)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn offer(&mut self, id: ParticipantId, sdp: String) -> Result<Answer, OfferError> {
+        match self.command(Command::Offer(id, Box::new(Offer { sdp, tracks: Vec::new() }))) {
+            Some(Reply::Offer(answer)) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A client that joins and connects. `sends` publishes audio and video; `slots` are (audio, video).
+    pub fn add(&mut self, room: &str, role: Role, sends: bool, slots: (usize, usize)) -> usize {
+        let (id, _) = self.join(room, role, &format!("client {}", self.clients.len())).expect("joins");
+        let addr = SocketAddr::from(([10, 0, 1, 1], 4000 + self.clients.len() as u16));
+        let mut rtc = RtcConfig::new().set_rtp_mode(true).build(self.now);
+        rtc.add_local_candidate(Candidate::host(addr, Protocol::Udp).expect("candidate"));
+        let mut api = rtc.sdp_api();
+        let (mut audio, mut video) = (None, None);
+        if sends {
+            audio = Some(api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None));
+            video = Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+        }
+        for _ in 0..slots.0 {
+            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+        }
+        for _ in 0..slots.1 {
+            api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        }
+        let (offer, pending) = api.apply().expect("an offer");
+        let answer = self.offer(id, offer.to_sdp_string()).expect("an answer");
+        accept(&mut rtc, pending, &answer.sdp);
+        self.clients.push(Client {
+            id,
+            rtc,
+            addr,
+            received: Vec::new(),
+            keyframe_requests: 0,
+            audio,
+            video,
+            answer: answer.sdp,
+            deadline: self.now,
+        });
+        self.clients.len() - 1
+    }
+
+    /// Runs until the time has passed.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    /// Runs until something holds; panics after `limit`.
+    pub fn run_until(&mut self, limit: Duration, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+        let (begin, end) = (self.now, self.now + limit);
+        while !holds(self) {
+            assert!(self.step(end), "not within {limit:?}: {what}");
+        }
+        self.now - begin
+    }
+
+    fn step(&mut self, end: Instant) -> bool {
+        let shard = self.shard.poll_timeout().map(|(at, _)| at);
+        let client = self.clients.iter().map(|c| c.deadline).min();
+        let wire = self.wire.first_key_value().map(|((at, _), _)| *at);
+        let Some(next) = [shard, client, wire].into_iter().flatten().min().filter(|at| *at <= end) else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        while let Some(entry) = self.wire.first_entry() {
+            if entry.key().0 > self.now {
+                break;
+            }
+            let (up, client, data) = entry.remove();
+            self.deliver(up, client, &data);
+        }
+        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            self.shard.handle(self.now, Input::Timeout);
+        }
+        self.carry_out();
+        for index in 0..self.clients.len() {
+            if self.clients[index].deadline <= self.now {
+                self.drive(index);
+            }
+        }
+        true
+    }
+
+    fn deliver(&mut self, up: bool, client: usize, data: &[u8]) {
+        if up {
+            let remote = self.clients[client].addr;
+            self.shard.handle(self.now, Input::Datagram { remote, data });
+            return;
+        }
+        let Client { rtc, addr, .. } = &mut self.clients[client];
+        let Ok(receive) = Receive::new(Protocol::Udp, self.server, *addr, data) else { return };
+        rtc.handle_input(RtcInput::Receive(self.now, receive)).expect("client input");
+        self.drain_client(client);
+    }
+
+    /// A datagram from anywhere, at once.
+    pub fn inject(&mut self, remote: SocketAddr, data: &[u8]) {
+        self.shard.handle(self.now, Input::Datagram { remote, data });
+        self.carry_out();
+    }
+
+    pub fn drive(&mut self, index: usize) {
+        // Errors of the client's stack show in the drain.
+        _ = self.clients[index].rtc.handle_input(RtcInput::Timeout(self.now));
+        self.drain_client(index);
+    }
+
+    fn drain_client(&mut self, index: usize) {
+        loop {
+            let Ok(output) = self.clients[index].rtc.poll_output() else {
+                // The client's own stack gave up, as it may when nothing answers.
+                self.clients[index].deadline = self.now + Duration::from_secs(3600);
+                return;
+            };
+            match output {
+                RtcOutput::Timeout(at) => {
+                    self.clients[index].deadline = at.max(self.now + Duration::from_micros(1));
+                    return;
+                }
+                RtcOutput::Transmit(t) => self.send(true, index, t.contents.to_vec()),
+                RtcOutput::Event(RtcEvent::RtpPacket(packet)) => self.clients[index].received.push(packet),
+                RtcOutput::Event(RtcEvent::KeyframeRequest(_)) => self.clients[index].keyframe_requests += 1,
+                RtcOutput::Event(_) => {}
+            }
+        }
+    }
+
+    fn send(&mut self, up: bool, client: usize, data: Vec<u8>) {
+        let now = self.now;
+        if self.loss.get_mut(&client).is_some_and(|loss| loss(now, up)) {
+            return;
+        }
+        self.sequence += 1;
+        self.wire.insert((self.now + DELAY, self.sequence), (up, client, data));
+    }
+
+    fn carry_out(&mut self) {
+        let mut outputs = VecDeque::new();
+        while let Some(output) = self.shard.poll_output() {
+            outputs.push_back(output);
+        }
+        for output in outputs {
+            match output {
+                Output::Transmit(t) => {
+                    let client = self.clients.iter().position(|c| c.addr == t.destination);
+                    if let Some(client) = client {
+                        self.send(false, client, t.contents.to_vec());
+                    }
+                }
+                Output::Event(Event::Reply { request, reply }) => _ = self.replies.insert(request, reply),
+                Output::Event(Event::Notice { to, notice }) => self.notices.entry(to).or_default().push(notice),
+                Output::Event(Event::AddressBound(address)) => self.bound.push(address),
+                Output::Event(Event::AddressReleased(address)) => self.bound.retain(|a| *a != address),
+            }
+        }
+    }
+
+    pub fn connect_all(&mut self) {
+        self.run_until(Duration::from_secs(5), "everyone connects", |net| {
+            net.clients.iter().all(|c| c.rtc.is_connected() && net.reached(c.id, Milestone::DtlsConnected))
+        });
+    }
+
+    pub fn reached(&self, id: ParticipantId, milestone: Milestone) -> bool {
+        self.notices_of(id).any(|n| *n == Notice::Milestone(milestone))
+    }
+
+    pub fn notices_of(&self, id: ParticipantId) -> impl Iterator<Item = &Notice> {
+        self.notices.get(&id).into_iter().flatten().map(|n| &**n)
+    }
+
+    /// The track shown in each slot of a client, by the notices it got.
+    pub fn shown(&self, index: usize) -> BTreeMap<String, TrackId> {
+        let mut shown = BTreeMap::new();
+        for notice in self.notices_of(self.clients[index].id) {
+            if let Notice::Slots(assignments) = notice {
+                for a in assignments {
+                    match a.track {
+                        Some(track) => _ = shown.insert(a.mid.clone(), track),
+                        None => _ = shown.remove(&a.mid),
+                    }
+                }
+            }
+        }
+        shown
+    }
+
+    /// One VP8 packet of a client: a whole frame.
+    pub fn write_video(&mut self, index: usize, seq: u64, keyframe: bool) {
+        // Descriptor: S, then X with I and a 15-bit picture id; VP8 frame tag, P bit clear in a keyframe.
+        let picture = 0x8000 | (seq as u16 & 0x7fff);
+        let [high, low] = picture.to_be_bytes();
+        let mut payload = vec![0x90, 0x80, high, low, u8::from(!keyframe), 0, 0];
+        if keyframe {
+            payload.extend([0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01]);
+        }
+        payload.extend([seq as u8; 900]);
+        let mid = self.clients[index].video.expect("it sends video");
+        self.write(index, mid, "vp8", seq, (seq as u32).wrapping_mul(3000), payload);
+    }
+
+    pub fn write_audio(&mut self, index: usize, seq: u64) {
+        let mid = self.clients[index].audio.expect("it sends audio");
+        self.write(index, mid, "opus", seq, (seq as u32).wrapping_mul(960), vec![seq as u8; 80]);
+    }
+
+    fn write(&mut self, index: usize, mid: Mid, codec: &str, seq: u64, time: u32, payload: Vec<u8>) {
+        let now = self.now;
+        let rtc = &mut self.clients[index].rtc;
+        let known = rtc.media(mid).expect("media").remote_pts().to_vec();
+        let params = rtc.codec_config().params();
+        let named = |pt: &str0m::media::Pt| {
+            params.iter().any(|p| p.pt() == *pt && format!("{:?}", p.spec().codec).eq_ignore_ascii_case(codec))
+        };
+        let pt = known.into_iter().find(named).expect("the codec is negotiated");
+        let mut api = rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).expect("stream");
+        stream.write_rtp(RtpWrite::new(pt, seq.into(), time, now, payload).marker(true).nackable(codec != "opus"));
+        self.drive(index);
+    }
+
+    /// A receiver asks for a keyframe on every video line.
+    pub fn ask_keyframe(&mut self, index: usize, mid: Mid) {
+        let mut api = self.clients[index].rtc.direct_api();
+        if let Some(stream) = api.stream_rx_by_mid(mid, None) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        self.drive(index);
+    }
+
+    /// The video packets that a client received.
+    pub fn video_of(&self, index: usize) -> Vec<&RtpPacket> {
+        self.clients[index].received.iter().filter(|p| p.payload.len() > 500).collect()
+    }
+}
+
+fn accept(rtc: &mut Rtc, pending: SdpPendingOffer, sdp: &str) {
+    let answer = SdpAnswer::from_sdp_string(sdp).expect("a readable answer");
+    rtc.sdp_api().accept_answer(pending, answer).expect("an acceptable answer");
+}
