@@ -189,12 +189,12 @@ impl Participant {
                 return Err(error);
             }
         };
-        let mut sdp = answer.to_sdp_string();
+        let mut sdp = sdp::without_candidate_ufrags(&answer.to_sdp_string());
         self.keep_shard_in_ufrag(&mut sdp, config.shard, rng);
         if self.role == Role::Viewer {
             sdp = sdp::one_stream(&sdp);
         }
-        self.size_resend_caches(&read.lines);
+        self.set_up_sending(&read.lines);
         Ok(Accepted { sdp, lines: read.lines, ufrag: self.ufrag.clone() })
     }
 
@@ -213,12 +213,15 @@ impl Participant {
         rtc.direct_api().set_local_ice_credentials(ours);
     }
 
-    fn size_resend_caches(&mut self, lines: &[MediaLine]) {
+    /// Sizes the resend caches, and takes video past the pacer: its queue has no bound, so an estimate that falls below
+    /// what is sent would hold back video for ever longer. What goes out is bounded by the allocator instead.
+    fn set_up_sending(&mut self, lines: &[MediaLine]) {
         let Some(rtc) = self.rtc.as_mut() else { return };
         let mut api = rtc.direct_api();
         for line in lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video) {
             if let Some(stream) = api.stream_tx_by_mid(Mid::from(line.mid.as_str()), None) {
                 stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
+                stream.set_unpaced(true);
             }
         }
     }

@@ -229,6 +229,18 @@ fn check_lines(role: Role, lines: &[MediaLine]) -> Result<(), OfferError> {
     Ok(())
 }
 
+/// Leaves the `ufrag` extension out of an answer's candidates (RFC 8839 section 5.1): it repeats `a=ice-ufrag`, and the
+/// stack writes one that it drew before it was given its credentials.
+pub(crate) fn without_candidate_ufrags(answer: &str) -> String {
+    let mut out = String::with_capacity(answer.len());
+    for line in answer.lines() {
+        let kept = if line.starts_with("a=candidate:") { line.split(" ufrag ").next().unwrap_or(line) } else { line };
+        out.push_str(kept);
+        out.push_str("\r\n");
+    }
+    out
+}
+
 /// Gives every sending line of an answer the same MediaStream id, so that a player plays them in step.
 ///
 /// A browser synchronises tracks of one stream only (RFC 8830 section 2); a WHEP viewer gets one source, whose audio
@@ -311,6 +323,13 @@ mod tests {
         assert!(matches!(read_offer(&rids, Role::Publisher), Err(OfferError::TooLarge(_))));
         assert!(matches!(read_offer("nonsense", Role::Member), Err(OfferError::Malformed(_))));
         assert!(matches!(read_offer("v=0\r\n", Role::Member), Err(OfferError::Malformed(_))));
+    }
+
+    #[test]
+    fn candidates_of_an_answer_carry_no_user_fragment() {
+        let answer = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host ufrag abcd\r\na=ice-ufrag:efgh\r\n";
+        let want = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host\r\na=ice-ufrag:efgh\r\n";
+        assert_eq!(without_candidate_ufrags(answer), want);
     }
 
     #[test]
