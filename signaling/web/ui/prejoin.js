@@ -27,7 +27,9 @@ export class Prejoin {
   /** @type {{microphone: MediaStreamTrack | null, camera: MediaStreamTrack | null}} */
   #tracks = { microphone: null, camera: null };
   #wanted = { microphone: remembered('microphone-on') !== 'no', camera: remembered('camera-on') !== 'no' };
-  #busy = false;
+  /** Ends when the devices that are being opened are open, or refused. @type {Promise<void> | null} */
+  #opening = null;
+  #joining = false;
   #done = false;
   #stopMeter = () => {};
 
@@ -160,14 +162,18 @@ export class Prejoin {
   /** @param {{microphone: boolean, camera: boolean}} which */
   async #open(which) {
     // Two openings of one device would fight over it.
-    if (this.#busy) return;
-    this.#busy = true;
+    if (this.#opening) return;
+    this.#opening = this.#openDevices(which).finally(() => (this.#opening = null));
+    await this.#opening;
+  }
+
+  /** @param {{microphone: boolean, camera: boolean}} which */
+  async #openDevices(which) {
     for (const kind of /** @type {const} */ (['microphone', 'camera'])) if (which[kind]) this.#put(kind, null);
     const opened = await openDevices({
       microphone: which.microphone && (remembered('microphone') || true),
       camera: which.camera && (remembered('camera') || true),
     });
-    this.#busy = false;
     if (this.#done) {
       opened.microphone?.stop();
       opened.camera?.stop();
@@ -212,12 +218,14 @@ export class Prejoin {
   };
 
   async #onJoin() {
-    while (this.#busy) await new Promise((r) => setTimeout(r, 20));
-    this.#busy = true;
+    if (this.#joining) return;
+    this.#joining = true;
     remember('name', this.#name.value.trim());
     this.#notice.hidden = true;
     this.#draw();
     try {
+      // Who joins while the devices open joins with them.
+      await this.#opening;
       const enter = await this.#options.join({
         name: this.#name.value.trim() || 'Guest',
         token: this.#token.value.trim(),
@@ -237,7 +245,7 @@ export class Prejoin {
         this.#token.focus();
       }
     }
-    this.#busy = false;
+    this.#joining = false;
     this.#draw();
   }
 
@@ -256,8 +264,8 @@ export class Prejoin {
     this.#level.hidden = !microphone;
     this.#avatar.textContent = this.#name.value.trim() ? initials(this.#name.value) : 'Camera off';
     this.#avatar.classList.toggle('words', !this.#name.value.trim());
-    this.#join.disabled = this.#busy;
-    this.#join.textContent = this.#busy ? 'Joining…' : joinWords(microphone !== null, camera !== null);
+    this.#join.disabled = this.#joining;
+    this.#join.textContent = this.#joining ? 'Joining…' : joinWords(microphone !== null, camera !== null);
   }
 }
 
