@@ -57,9 +57,7 @@ impl App {
 
     /// The most participants of a room: what it was created with, else the configured.
     pub(crate) fn max_participants(&self, room: &str) -> usize {
-        self.created
-            .get(room)
-            .map_or(self.config.rooms.max_participants, |limit| *limit)
+        self.created.get(room).map_or(self.config.rooms.max_participants, |limit| *limit)
     }
 
     /// A problem to answer while the server stops.

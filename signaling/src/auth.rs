@@ -55,14 +55,7 @@ pub struct Claims {
 impl Claims {
     /// What everyone may do in development mode.
     fn development(room: &str) -> Self {
-        Self {
-            room: room.to_owned(),
-            publish: true,
-            subscribe: true,
-            admin: true,
-            exp: u64::MAX,
-            ..Self::default()
-        }
+        Self { room: room.to_owned(), publish: true, subscribe: true, admin: true, exp: u64::MAX, ..Self::default() }
     }
 
     /// True if it may use the admin API on this room.
@@ -107,10 +100,7 @@ impl Auth {
         validation.validate_nbf = true;
         // `aud` is not among the claims: rooms say what a token is for.
         validation.validate_aud = false;
-        Self {
-            keys: config.keys.iter().map(|key| (key.id.clone(), decoding(key))).collect(),
-            validation,
-        }
+        Self { keys: config.keys.iter().map(|key| (key.id.clone(), decoding(key))).collect(), validation }
     }
 
     /// False in development mode: there are no keys, and everyone may do everything.
@@ -166,34 +156,20 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Signs a token.
 pub fn sign(key: &Key, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
-    let header = Header {
-        kid: Some(key.id.clone()),
-        ..Header::new(Algorithm::HS256)
-    };
-    jsonwebtoken::encode(
-        &header,
-        claims,
-        &EncodingKey::from_secret(key.secret.expose().as_bytes()),
-    )
+    let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(key.secret.expose().as_bytes()))
 }
 
 /// Seconds since 1970.
 pub fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// `BYTES` random bytes of the operating system as URL-safe text.
-#[expect(
-    clippy::expect_used,
-    reason = "without randomness there are no secrets, and nothing else to fall back to"
-)]
+#[expect(clippy::expect_used, reason = "without randomness there are no secrets, and nothing else to fall back to")]
 pub(crate) fn random_text<const BYTES: usize>() -> String {
     let mut bytes = [0; BYTES];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut bytes)
-        .expect("the operating system gives random bytes");
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -226,10 +202,7 @@ pub struct Origins {
 impl Origins {
     /// Takes the allow-list of the configuration.
     pub fn new(config: &Config) -> Self {
-        Self {
-            allowed: config.http.allowed_origins.clone(),
-            development: config.development(),
-        }
+        Self { allowed: config.http.allowed_origins.clone(), development: config.development() }
     }
 
     /// True if a request with these headers may pass. Clients that are not browsers send no `Origin` and pass.
@@ -238,11 +211,7 @@ impl Origins {
             return true;
         };
         let Ok(origin) = origin.to_str() else { return false };
-        if self
-            .allowed
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
-        {
+        if self.allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)) {
             return true;
         }
         if self.development {
@@ -250,9 +219,7 @@ impl Origins {
             return origin_authority(origin).is_some_and(is_loopback_authority);
         }
         let host = host(headers, uri);
-        origin_authority(origin)
-            .zip(host)
-            .is_some_and(|(origin, host)| same_authority(origin, host))
+        origin_authority(origin).zip(host).is_some_and(|(origin, host)| same_authority(origin, host))
     }
 
     /// True if the request names this very machine as the host. For what development mode leaves open.
@@ -274,10 +241,7 @@ fn origin_authority(origin: &str) -> Option<&str> {
 /// Compares authorities without the default ports: a proxy that ends TLS leaves the port away or not, as it likes.
 fn same_authority(left: &str, right: &str) -> bool {
     let bare = |text: &str| {
-        let text = text
-            .strip_suffix(":443")
-            .or_else(|| text.strip_suffix(":80"))
-            .unwrap_or(text);
+        let text = text.strip_suffix(":443").or_else(|| text.strip_suffix(":80")).unwrap_or(text);
         text.to_ascii_lowercase()
     };
     bare(left) == bare(right)
@@ -289,9 +253,7 @@ fn is_loopback_authority(authority: &str) -> bool {
         _ => authority,
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    let by_address = host
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|ip| ip.to_canonical().is_loopback());
+    let by_address = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
     by_address || host == "localhost" || host.ends_with(".localhost")
 }
 
@@ -305,35 +267,20 @@ mod tests {
     const SECRET: &str = "a secret that is long enough, and then some";
 
     fn key(id: &str, secret: &str) -> Key {
-        Key {
-            id: id.to_owned(),
-            secret: Secret::new(secret),
-        }
+        Key { id: id.to_owned(), secret: Secret::new(secret) }
     }
 
     fn auth() -> Auth {
-        Auth::new(&Config {
-            keys: vec![key("main", SECRET), key("next", &SECRET.repeat(2))],
-            ..Config::default()
-        })
+        Auth::new(&Config { keys: vec![key("main", SECRET), key("next", &SECRET.repeat(2))], ..Config::default() })
     }
 
     fn claims() -> Claims {
         let exp = unix_now() + 60;
-        Claims {
-            room: String::from("demo"),
-            sub: String::from("ann"),
-            publish: true,
-            exp,
-            ..Claims::default()
-        }
+        Claims { room: String::from("demo"), sub: String::from("ann"), publish: true, exp, ..Claims::default() }
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -350,20 +297,14 @@ mod tests {
 
     #[test]
     fn an_expired_token_is_refused() {
-        let old = Claims {
-            exp: unix_now() - 10,
-            ..claims()
-        };
+        let old = Claims { exp: unix_now() - 10, ..claims() };
         let token = sign(&key("main", SECRET), &old).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Expired));
     }
 
     #[test]
     fn a_token_that_is_not_good_yet_is_refused() {
-        let early = Claims {
-            nbf: Some(unix_now() + 30),
-            ..claims()
-        };
+        let early = Claims { nbf: Some(unix_now() + 30), ..claims() };
         let token = sign(&key("main", SECRET), &early).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
     }
@@ -371,10 +312,7 @@ mod tests {
     #[test]
     fn a_token_without_an_end_is_refused() {
         let endless = serde_json::json!({"room": "demo", "sub": "ann", "publish": true});
-        let header = Header {
-            kid: Some(String::from("main")),
-            ..Header::new(Algorithm::HS256)
-        };
+        let header = Header { kid: Some(String::from("main")), ..Header::new(Algorithm::HS256) };
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let token = jsonwebtoken::encode(&header, &endless, &key).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
@@ -398,10 +336,7 @@ mod tests {
     #[test]
     fn other_algorithms_are_refused() {
         for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-            let header = Header {
-                kid: Some(String::from("main")),
-                ..Header::new(algorithm)
-            };
+            let header = Header { kid: Some(String::from("main")), ..Header::new(algorithm) };
             let key = EncodingKey::from_secret(SECRET.as_bytes());
             let token = jsonwebtoken::encode(&header, &claims(), &key).expect("signed");
             assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
@@ -421,19 +356,10 @@ mod tests {
     fn a_token_of_another_room_is_forbidden_over_http() {
         let token = sign(&key("main", SECRET), &claims()).expect("signed");
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::AUTHORIZATION,
-            format!("bearer {token}").parse().expect("a value"),
-        );
+        headers.insert(header::AUTHORIZATION, format!("bearer {token}").parse().expect("a value"));
         assert!(auth().http_claims(&headers, "demo").is_ok());
-        assert_eq!(
-            auth().http_claims(&headers, "other").map_err(|p| p.code),
-            Err(Code::Forbidden)
-        );
-        assert_eq!(
-            auth().http_claims(&HeaderMap::new(), "demo").map_err(|p| p.code),
-            Err(Code::Unauthorized)
-        );
+        assert_eq!(auth().http_claims(&headers, "other").map_err(|p| p.code), Err(Code::Forbidden));
+        assert_eq!(auth().http_claims(&HeaderMap::new(), "demo").map_err(|p| p.code), Err(Code::Unauthorized));
     }
 
     #[test]
@@ -446,16 +372,9 @@ mod tests {
     #[test]
     fn only_admins_administer_and_only_their_room() {
         assert!(!claims().administers("demo"));
-        let admin = Claims {
-            admin: true,
-            ..claims()
-        };
+        let admin = Claims { admin: true, ..claims() };
         assert!(admin.administers("demo") && !admin.administers("other"));
-        let all = Claims {
-            admin: true,
-            room: String::from(ANY_ROOM),
-            ..claims()
-        };
+        let all = Claims { admin: true, room: String::from(ANY_ROOM), ..claims() };
         assert!(all.administers("demo"));
     }
 
@@ -482,51 +401,25 @@ mod tests {
         let origins = Origins::new(&config);
         let passes = |pairs| origins.allow(&headers(pairs), &Uri::from_static("/"));
         assert!(passes(&[("host", "weir.example.org")]));
-        assert!(passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://weir.example.org")
-        ]));
-        assert!(passes(&[
-            ("host", "weir.example.org:443"),
-            ("origin", "https://weir.example.org")
-        ]));
-        assert!(passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://app.example.org")
-        ]));
-        assert!(!passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://evil.example")
-        ]));
+        assert!(passes(&[("host", "weir.example.org"), ("origin", "https://weir.example.org")]));
+        assert!(passes(&[("host", "weir.example.org:443"), ("origin", "https://weir.example.org")]));
+        assert!(passes(&[("host", "weir.example.org"), ("origin", "https://app.example.org")]));
+        assert!(!passes(&[("host", "weir.example.org"), ("origin", "https://evil.example")]));
         assert!(!passes(&[("host", "weir.example.org"), ("origin", "null")]));
-        assert!(!passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "http://localhost:3000")
-        ]));
+        assert!(!passes(&[("host", "weir.example.org"), ("origin", "http://localhost:3000")]));
     }
 
     #[test]
     fn in_development_only_loopback_pages_pass() {
         let origins = Origins::new(&Config::default());
         let passes = |pairs| origins.allow(&headers(pairs), &Uri::from_static("/"));
-        for origin in [
-            "http://localhost:3000",
-            "http://127.0.0.1:8080",
-            "https://[::1]:1",
-            "http://app.localhost",
-        ] {
+        for origin in ["http://localhost:3000", "http://127.0.0.1:8080", "https://[::1]:1", "http://app.localhost"] {
             let mut headers = headers(&[("host", "127.0.0.1:8080")]);
             headers.insert(header::ORIGIN, origin.parse().expect("a value"));
             assert!(origins.allow(&headers, &Uri::from_static("/")), "{origin}");
         }
         // A rebound name is its own origin, and still not this machine.
-        assert!(!passes(&[
-            ("host", "evil.example:8080"),
-            ("origin", "http://evil.example:8080")
-        ]));
-        assert!(!passes(&[
-            ("host", "127.0.0.1:8080"),
-            ("origin", "http://localhost.evil.example")
-        ]));
+        assert!(!passes(&[("host", "evil.example:8080"), ("origin", "http://evil.example:8080")]));
+        assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "http://localhost.evil.example")]));
     }
 }

@@ -163,11 +163,7 @@ impl Problem {
             Code::RoomFull | Code::Overloaded => Some(5),
             _ => None,
         };
-        Self {
-            code,
-            detail: detail.into(),
-            retry_after,
-        }
+        Self { code, detail: detail.into(), retry_after }
     }
 
     /// The answer to anything that is not there, or that the token may not know of: always word for word the same.
@@ -283,9 +279,7 @@ mod tests {
     use super::*;
 
     async fn json(response: Response) -> serde_json::Value {
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16)
-            .await
-            .expect("a body");
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a body");
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
@@ -307,12 +301,7 @@ mod tests {
     async fn unauthorized_carries_a_challenge() {
         let response = Problem::new(Code::Unauthorized, "no token").into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        assert!(
-            response.headers()[header::WWW_AUTHENTICATE]
-                .to_str()
-                .expect("text")
-                .starts_with("Bearer")
-        );
+        assert!(response.headers()[header::WWW_AUTHENTICATE].to_str().expect("text").starts_with("Bearer"));
     }
 
     #[tokio::test]
@@ -334,10 +323,7 @@ mod tests {
             OfferError::Gone,
         ];
         for error in errors {
-            assert!(
-                Problem::from(error.clone()).code.status().is_client_error(),
-                "{error:?}"
-            );
+            assert!(Problem::from(error.clone()).code.status().is_client_error(), "{error:?}");
         }
     }
 }

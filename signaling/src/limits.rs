@@ -118,10 +118,7 @@ mod tests {
         let problem = limits.request(source).expect_err("over the burst");
         assert_eq!(problem.code, Code::RateLimited);
         assert!(problem.retry_after.is_some_and(|seconds| (1..=2).contains(&seconds)));
-        assert!(
-            limits.request("192.0.2.2:5000".parse().expect("an address")).is_ok(),
-            "others are not touched"
-        );
+        assert!(limits.request("192.0.2.2:5000".parse().expect("an address")).is_ok(), "others are not touched");
     }
 
     #[test]
@@ -136,27 +133,17 @@ mod tests {
     fn sessions_are_bounded_and_given_back() {
         let limits = limits(1, 1, 1);
         let permit = limits.session().expect("the first");
-        assert_eq!(
-            limits.session().map_err(|p| p.code).expect_err("the second"),
-            Code::Overloaded
-        );
+        assert_eq!(limits.session().map_err(|p| p.code).expect_err("the second"), Code::Overloaded);
         drop(permit);
         assert!(limits.session().is_ok());
     }
 
     #[tokio::test]
     async fn a_body_over_the_bound_is_too_large() {
-        let problem = read_text(Body::from("x".repeat(11)), 10, Code::OfferTooLarge)
-            .await
-            .expect_err("too large");
+        let problem = read_text(Body::from("x".repeat(11)), 10, Code::OfferTooLarge).await.expect_err("too large");
         assert_eq!(problem.code, Code::OfferTooLarge);
-        assert_eq!(
-            read_text(Body::from("x".repeat(10)), 10, Code::OfferTooLarge).await,
-            Ok("x".repeat(10))
-        );
-        let problem = read_text(Body::from(vec![0xff]), 10, Code::OfferTooLarge)
-            .await
-            .expect_err("not UTF-8");
+        assert_eq!(read_text(Body::from("x".repeat(10)), 10, Code::OfferTooLarge).await, Ok("x".repeat(10)));
+        let problem = read_text(Body::from(vec![0xff]), 10, Code::OfferTooLarge).await.expect_err("not UTF-8");
         assert_eq!(problem.code, Code::BadRequest);
     }
 }

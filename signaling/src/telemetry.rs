@@ -30,14 +30,8 @@ const JOURNEY: &str = "weir::journey";
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// Crates that log what they read and write once they log more than this: tokens and SDP among it.
-const CAPPED: [&str; 6] = [
-    "tungstenite=info",
-    "tokio_tungstenite=info",
-    "hyper=info",
-    "h2=info",
-    "hyper_util=info",
-    "rustls=info",
-];
+const CAPPED: [&str; 6] =
+    ["tungstenite=info", "tokio_tungstenite=info", "hyper=info", "h2=info", "hyper_util=info", "rustls=info"];
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +77,7 @@ pub fn init(config: &Telemetry) -> Result<Guard, InitError> {
     };
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs: Box<dyn Layer<Registry> + Send + Sync> = match human {
-        true => format
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .with_filter(filter)
-            .boxed(),
+        true => format.with_ansi(std::io::stderr().is_terminal()).with_target(false).with_filter(filter).boxed(),
         false => format.json().flatten_event(true).with_filter(filter).boxed(),
     };
     let provider = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
@@ -102,20 +92,10 @@ pub fn init(config: &Telemetry) -> Result<Guard, InitError> {
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
     const PATH: &str = "/v1/traces";
     let base = endpoint.trim_end_matches('/');
-    let url = if base.ends_with(PATH) {
-        base.to_owned()
-    } else {
-        format!("{base}{PATH}")
-    };
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_endpoint(url)
-        .build()?;
+    let url = if base.ends_with(PATH) { base.to_owned() } else { format!("{base}{PATH}") };
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build()?;
     let resource = Resource::builder().with_service_name("weir").build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build())
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 /// The life of one session, told to the log and to traces.
@@ -134,13 +114,7 @@ impl Journey {
     /// Somebody wants in.
     pub fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
         let join = info_span!(target: JOURNEY, parent: None, "join", %room, %participant, ?role);
-        Self {
-            room: Arc::clone(room),
-            participant,
-            join: Some(join),
-            steps: Vec::new(),
-            published: HashSet::new(),
-        }
+        Self { room: Arc::clone(room), participant, join: Some(join), steps: Vec::new(), published: HashSet::new() }
     }
 
     fn log(&self, event: &str) {

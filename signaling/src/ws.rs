@@ -138,10 +138,7 @@ async fn admit(
         let Err(socket) = app.resumes.hand_over(word, room, link.into_socket()) else {
             return Ok(None);
         };
-        return Err((
-            Problem::new(Code::ResumeFailed, "that session is gone: join anew"),
-            Link::new(socket),
-        ));
+        return Err((Problem::new(Code::ResumeFailed, "that session is gone: join anew"), Link::new(socket)));
     }
     match enter(app, room, join).await {
         Ok(member) => Ok(Some((member, link))),
@@ -155,10 +152,7 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
         return Err(Problem::new(Code::Unauthorized, "the token is of another room"));
     }
     if !(claims.publish || claims.subscribe) {
-        return Err(Problem::new(
-            Code::Forbidden,
-            "the token grants neither publish nor subscribe",
-        ));
+        return Err(Problem::new(Code::Forbidden, "the token grants neither publish nor subscribe"));
     }
     let permit = app.limits.session()?;
     let participant = new_participant_id();
@@ -178,14 +172,7 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
     };
     let (session, joined) = app.sfu.join(request).await??;
     journey.joined(Role::Member);
-    Ok(Member::new(
-        Arc::clone(app),
-        Arc::clone(room),
-        session,
-        joined,
-        journey,
-        permit,
-    ))
+    Ok(Member::new(Arc::clone(app), Arc::clone(room), session, joined, journey, permit))
 }
 
 /// A name in the token wins: who signed it vouches for it.

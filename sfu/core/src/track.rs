@@ -24,6 +24,8 @@ pub(crate) struct Layer {
     pub keyframes: KeyframeGate,
     pub report: Option<SenderReport>,
     last_packet: Option<Instant>,
+    /// Since when packets have come without a break.
+    live_since: Option<Instant>,
     bytes: u64,
 }
 
@@ -98,6 +100,9 @@ impl Track {
         report: Option<SenderReport>,
     ) -> Seen {
         let layer = &mut self.layers[index];
+        if !layer.is_live(now) {
+            layer.live_since = Some(now);
+        }
         layer.last_packet = Some(now);
         layer.bytes += packet.payload.len() as u64;
         layer.report = report;
@@ -125,7 +130,14 @@ impl Track {
 
     /// The layers as the allocator sees them.
     pub(crate) fn layer_states(&self, now: Instant) -> Vec<LayerState> {
-        let state = |l: &Layer| LayerState { height: l.height, bitrate: l.bitrate, live: l.is_live(now) };
+        let state = |l: &Layer| LayerState {
+            height: l.height,
+            bitrate: l.bitrate,
+            live: l.is_live(now),
+            live_since: l.live_since,
+            has_report: l.report.is_some(),
+            ..LayerState::default()
+        };
         self.layers.iter().map(state).collect()
     }
 

@@ -49,11 +49,7 @@ impl std::error::Error for ConfigError {}
 
 /// Reads all layers. What comes back holds in itself: [`check`] finds nothing wrong with it.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
-    let variable = sources
-        .env
-        .iter()
-        .find(|(name, _)| name == "WEIR_CONFIG")
-        .map(|(_, value)| PathBuf::from(value));
+    let variable = sources.env.iter().find(|(name, _)| name == "WEIR_CONFIG").map(|(_, value)| PathBuf::from(value));
     let named = sources.file.clone().or(variable);
     let file = match named {
         Some(path) => Some(read(&path)?),
@@ -75,10 +71,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     if findings.is_empty() {
         return Ok(config);
     }
-    let lines = findings
-        .iter()
-        .map(|finding| describe(finding, file.as_ref()))
-        .collect();
+    let lines = findings.iter().map(|finding| describe(finding, file.as_ref())).collect();
     Err(ConfigError { lines })
 }
 
@@ -99,11 +92,7 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     // The types are checked here and not after merging, because only here is the line known.
     toml::from_str::<Config>(&text).map_err(at_line)?;
     let table = toml::from_str(&text).map_err(at_line)?;
-    Ok(File {
-        path: path.to_owned(),
-        text,
-        table,
-    })
+    Ok(File { path: path.to_owned(), text, table })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -145,15 +134,9 @@ fn from_env(env: &[(String, String)]) -> Result<Vec<(String, Value)>, ConfigErro
         if rest == "CONFIG" {
             continue;
         }
-        let path = if rest == "LOG" {
-            String::from("telemetry.log")
-        } else {
-            env_path(rest)
-        };
+        let path = if rest == "LOG" { String::from("telemetry.log") } else { env_path(rest) };
         let Some(default) = known.find_ref(&path).filter(|value| value.as_dict().is_none()) else {
-            return Err(ConfigError::one(format!(
-                "{name}: there is no setting {path}; see `weir config check`"
-            )));
+            return Err(ConfigError::one(format!("{name}: there is no setting {path}; see `weir config check`")));
         };
         let value = env_value(&path, default, text)
             .ok_or_else(|| ConfigError::one(format!("{name}: not a value that {path} can have")))?;
@@ -215,15 +198,8 @@ mod tests {
         let name = format!("weir-config-{}.toml", crate::auth::random_text::<16>());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).expect("a file");
-        let env = env
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
-        let result = load(&Sources {
-            file: Some(path.clone()),
-            env,
-            flags,
-        });
+        let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let result = load(&Sources { file: Some(path.clone()), env, flags });
         std::fs::remove_file(path).expect("removed");
         result
     }
@@ -235,11 +211,7 @@ mod tests {
     #[test]
     fn later_layers_win() {
         let file = "[http]\naddr = \"127.0.0.1:1001\"\n[rooms]\nmax_participants = 7\n[media]\nworkers = 1\n";
-        let env = [
-            ("WEIR_HTTP_ADDR", "127.0.0.1:1002"),
-            ("WEIR_MEDIA_WORKERS", "2"),
-            ("PATH", "/bin"),
-        ];
+        let env = [("WEIR_HTTP_ADDR", "127.0.0.1:1002"), ("WEIR_MEDIA_WORKERS", "2"), ("PATH", "/bin")];
         let flags = vec![("media.workers", Value::from(3u32))];
         let config = with_file(file, &env, flags).expect("a configuration");
         assert_eq!(config.http.addr.port(), 1002);
@@ -265,11 +237,7 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_an_error_with_its_line() {
-        let text = message(with_file(
-            "[http]\naddr = \"127.0.0.1:1\"\nport = 80\n",
-            &[],
-            Vec::new(),
-        ));
+        let text = message(with_file("[http]\naddr = \"127.0.0.1:1\"\nport = 80\n", &[], Vec::new()));
         assert!(text.contains(".toml:3: "), "{text}");
         assert!(text.contains("port"), "{text}");
     }
@@ -292,10 +260,7 @@ mod tests {
         for (name, path) in [("WEIR_HTTP_ADDR", "http.addr"), ("WEIR_MEDIA_ADDR", "media.addr")] {
             let text = message(with_file("", &[(name, "192.0.2.1:8080")], Vec::new()));
             assert!(text.contains(path), "{text}");
-            assert!(
-                text.contains("[[keys]]") && text.contains("addr = \"127.0.0.1:8080\""),
-                "{text}"
-            );
+            assert!(text.contains("[[keys]]") && text.contains("addr = \"127.0.0.1:8080\""), "{text}");
         }
     }
 

@@ -86,10 +86,7 @@ impl Link {
     }
 
     async fn close(mut self, code: u16) {
-        let frame = CloseFrame {
-            code,
-            reason: Default::default(),
-        };
+        let frame = CloseFrame { code, reason: Default::default() };
         let closing = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
                 // Reads until the client has answered: cutting at once could lose it what was said last.
@@ -101,9 +98,6 @@ impl Link {
 
     /// After the client's close frame: reads to the end, which sends the answer to it.
     pub(super) async fn closed_by_client(mut self) {
-        let _ = timeout(CLOSE_TIMEOUT, async {
-            while let Some(Ok(_)) = self.socket.recv().await {}
-        })
-        .await;
+        let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
     }
 }

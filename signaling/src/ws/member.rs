@@ -141,10 +141,7 @@ impl Member {
             ice_servers: self.app.config.ice_servers.iter().map(Into::into).collect(),
             resume: &self.resume,
             limits: RoomLimits {
-                slots: SlotLimits {
-                    audio: self.app.config.rooms.loudest,
-                    video: MAX_VIDEO_SLOTS,
-                },
+                slots: SlotLimits { audio: self.app.config.rooms.loudest, video: MAX_VIDEO_SLOTS },
                 participants: self.app.max_participants(&self.room),
             },
         };
@@ -172,12 +169,7 @@ impl Member {
             Err(next) => return next,
         };
         let assignments: Vec<_> = self.slots.values().cloned().collect();
-        if let Err(cut) = link
-            .send(&ServerMessage::Slots {
-                assignments: &assignments,
-            })
-            .await
-        {
+        if let Err(cut) = link.send(&ServerMessage::Slots { assignments: &assignments }).await {
             return cut_off(cut);
         }
         self.attached(link).await
@@ -285,17 +277,10 @@ impl Member {
     async fn offer(&mut self, id: Number, offer: Offer, link: &mut Link) -> Result<(), Cut> {
         let negotiation = timeout(OFFER_TIMEOUT, self.session.offer(offer)).instrument(self.journey.offer());
         let answered = negotiation.await.unwrap_or(Err(SfuError::Overloaded));
-        match answered
-            .map_err(Problem::from)
-            .and_then(|answer| answer.map_err(Problem::from))
-        {
+        match answered.map_err(Problem::from).and_then(|answer| answer.map_err(Problem::from)) {
             Ok(answer) => {
                 self.journey.answered(&answer);
-                let message = ServerMessage::Answer {
-                    id: &id,
-                    sdp: &answer.sdp,
-                    tracks: &answer.tracks,
-                };
+                let message = ServerMessage::Answer { id: &id, sdp: &answer.sdp, tracks: &answer.tracks };
                 link.send(&message).await
             }
             // `closed` is on its way and says why.
@@ -305,11 +290,7 @@ impl Member {
     }
 
     async fn refuse(&self, id: Option<&Number>, problem: &Problem, link: &mut Link) -> Result<(), Cut> {
-        self.app
-            .metrics
-            .problems
-            .with_label_values(&[&problem.code.text()])
-            .inc();
+        self.app.metrics.problems.with_label_values(&[&problem.code.text()]).inc();
         link.send(&ServerMessage::refusal(id, problem)).await
     }
 }

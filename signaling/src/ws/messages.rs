@@ -107,10 +107,7 @@ impl ClientMessage {
             "view" => Self::View(read::<ViewMessage>(kind, value)?.checked()?),
             "mute" => {
                 let mute: MuteMessage = read(kind, value)?;
-                let track = mute
-                    .track
-                    .parse()
-                    .map_err(|_| complaint(kind, "`track` is not the id of a track"))?;
+                let track = mute.track.parse().map_err(|_| complaint(kind, "`track` is not the id of a track"))?;
                 Self::Mute(track, mute.muted)
             }
             "metadata" => {
@@ -202,10 +199,7 @@ impl Join {
 impl OfferMessage {
     fn checked(self) -> Result<ClientMessage, Problem> {
         if self.sdp.len() > MAX_SDP_BYTES {
-            return Err(Problem::new(
-                Code::OfferTooLarge,
-                format!("an offer has at most {MAX_SDP_BYTES} bytes"),
-            ));
+            return Err(Problem::new(Code::OfferTooLarge, format!("an offer has at most {MAX_SDP_BYTES} bytes")));
         }
         at_most("offer", "tracks", self.tracks.len(), MAX_LIST)?;
         for track in &self.tracks {
@@ -213,11 +207,7 @@ impl OfferMessage {
             at_most("offer", "label", track.label.len(), MAX_LABEL_BYTES)?;
         }
         let tracks = self.tracks.into_iter().map(OfferedTrackMessage::into_offered).collect();
-        Ok(ClientMessage::Offer {
-            id: self.id,
-            sdp: self.sdp,
-            tracks,
-        })
+        Ok(ClientMessage::Offer { id: self.id, sdp: self.sdp, tracks })
     }
 }
 
@@ -230,27 +220,15 @@ impl OfferedTrackMessage {
             SourceName::ScreenAudio => Source::ScreenAudio,
             SourceName::Custom => Source::Custom,
         };
-        OfferedTrack {
-            mid: self.mid,
-            source,
-            label: self.label,
-            muted: self.muted,
-        }
+        OfferedTrack { mid: self.mid, source, label: self.label, muted: self.muted }
     }
 }
 
 impl ViewMessage {
     fn checked(self) -> Result<View, Problem> {
         at_most("view", "slots", self.slots.len(), MAX_LIST)?;
-        let slots = self
-            .slots
-            .into_iter()
-            .map(SlotViewMessage::checked)
-            .collect::<Result<_, _>>()?;
-        Ok(View {
-            auto: self.auto.unwrap_or(true),
-            slots,
-        })
+        let slots = self.slots.into_iter().map(SlotViewMessage::checked).collect::<Result<_, _>>()?;
+        Ok(View { auto: self.auto.unwrap_or(true), slots })
     }
 }
 
@@ -266,13 +244,7 @@ impl SlotViewMessage {
             (None, Some(height)) => (pixels(height * 16.0 / 9.0)?, pixels(height)?),
             (Some(width), Some(height)) => (pixels(width)?, pixels(height)?),
         };
-        Ok(SlotView {
-            mid: self.mid,
-            track,
-            width,
-            height,
-            priority: self.priority,
-        })
+        Ok(SlotView { mid: self.mid, track, width, height, priority: self.priority })
     }
 }
 
@@ -302,10 +274,7 @@ fn complaint(kind: &str, what: &str) -> Problem {
 
 fn bad(id: Option<Number>, what: &str) -> Refusal {
     let text: String = what.chars().take(MAX_COMPLAINT_CHARS).collect();
-    Refusal {
-        id,
-        problem: Problem::new(Code::BadMessage, text),
-    }
+    Refusal { id, problem: Problem::new(Code::BadMessage, text) }
 }
 
 /// What the server says.
@@ -389,42 +358,27 @@ impl<'a> ServerMessage<'a> {
             Notice::Milestone(state) => Self::Connection { state: *state },
             Notice::ParticipantJoined(participant) => Self::ParticipantJoined { participant },
             Notice::ParticipantUpdated(participant) => Self::ParticipantUpdated { participant },
-            Notice::ParticipantLeft(participant, reason) => Self::ParticipantLeft {
-                participant: *participant,
-                reason: *reason,
-            },
-            Notice::TrackPublished(participant, track) => Self::TrackPublished {
-                participant: *participant,
-                track,
-            },
-            Notice::TrackUnpublished(participant, track) => Self::TrackUnpublished {
-                participant: *participant,
-                track: *track,
-            },
-            Notice::TrackMuted(participant, track, muted) => Self::TrackMuted {
-                participant: *participant,
-                track: *track,
-                muted: *muted,
-            },
+            Notice::ParticipantLeft(participant, reason) => {
+                Self::ParticipantLeft { participant: *participant, reason: *reason }
+            }
+            Notice::TrackPublished(participant, track) => Self::TrackPublished { participant: *participant, track },
+            Notice::TrackUnpublished(participant, track) => {
+                Self::TrackUnpublished { participant: *participant, track: *track }
+            }
+            Notice::TrackMuted(participant, track, muted) => {
+                Self::TrackMuted { participant: *participant, track: *track, muted: *muted }
+            }
             Notice::Slots(assignments) => Self::Slots { assignments },
             Notice::Speakers(speakers) => Self::Speakers { speakers },
             Notice::Layers { mid, active } => Self::Layers { mid, active },
-            Notice::Quality { mid, layer, reason } => Self::Quality {
-                mid,
-                layer: layer.as_deref(),
-                reason: *reason,
-            },
+            Notice::Quality { mid, layer, reason } => Self::Quality { mid, layer: layer.as_deref(), reason: *reason },
             Notice::Closed(reason) => Self::Closed { reason: *reason },
         }
     }
 
     /// The error that answers a message.
     pub fn refusal(id: Option<&'a Number>, problem: &'a Problem) -> Self {
-        Self::Error {
-            id,
-            code: problem.code,
-            message: &problem.detail,
-        }
+        Self::Error { id, code: problem.code, message: &problem.detail }
     }
 
     /// The text frame.
@@ -491,23 +445,15 @@ mod tests {
         let text = r#"{"type":"join","name":"Ann","token":"canary","unknown":1}"#;
         let message = ClientMessage::parse(text).expect("a join");
         assert!(!format!("{message:?}").contains("canary"));
-        let ClientMessage::Join(join) = message else {
-            panic!("not a join")
-        };
-        assert_eq!(
-            (join.name.as_deref(), join.token.as_deref()),
-            (Some("Ann"), Some("canary"))
-        );
+        let ClientMessage::Join(join) = message else { panic!("not a join") };
+        assert_eq!((join.name.as_deref(), join.token.as_deref()), (Some("Ann"), Some("canary")));
     }
 
     #[test]
     fn a_join_without_a_name_says_so() {
         let refusal = ClientMessage::parse(r#"{"type":"join"}"#).expect_err("refused");
         assert!(refusal.problem.detail.contains("`name`"), "{}", refusal.problem.detail);
-        assert!(
-            ClientMessage::parse(r#"{"type":"join","resume":"x"}"#).is_ok(),
-            "who comes back has a name already"
-        );
+        assert!(ClientMessage::parse(r#"{"type":"join","resume":"x"}"#).is_ok(), "who comes back has a name already");
     }
 
     #[test]
@@ -534,9 +480,7 @@ mod tests {
         let text = json!({"type": "view", "slots": [
             {"mid": "1", "width": 0.4, "height": 99999.0, "track": "t0000000000000001"},
             {"mid": "2", "height": 0}, {"mid": "3"}, {"mid": "4", "track": null, "priority": 255}]});
-        let Ok(ClientMessage::View(view)) = ClientMessage::parse(&text.to_string()) else {
-            panic!("not a view")
-        };
+        let Ok(ClientMessage::View(view)) = ClientMessage::parse(&text.to_string()) else { panic!("not a view") };
         assert!(view.auto);
         let sizes: Vec<_> = view.slots.iter().map(|slot| (slot.width, slot.height)).collect();
         assert_eq!(sizes, [(1, u16::MAX), (0, 0), UNSAID_SIZE, UNSAID_SIZE]);
@@ -545,48 +489,27 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for text in [
-            "",
-            "x",
-            "[]",
-            "1",
-            "null",
-            "{}",
-            r#"{"type":1}"#,
-            r#"{"type":"nonsense"}"#,
-        ] {
+        for text in ["", "x", "[]", "1", "null", "{}", r#"{"type":1}"#, r#"{"type":"nonsense"}"#] {
             assert_eq!(code(text), Code::BadMessage, "{text}");
         }
         assert_eq!(code(r#"{"type":"mute","track":"x","muted":true}"#), Code::BadMessage);
-        assert_eq!(
-            code(r#"{"type":"view","slots":[{"mid":"0","width":-1,"height":1}]}"#),
-            Code::BadMessage
-        );
+        assert_eq!(code(r#"{"type":"view","slots":[{"mid":"0","width":-1,"height":1}]}"#), Code::BadMessage);
         let long = json!({"type": "metadata", "metadata": "x".repeat(MAX_METADATA_BYTES + 1)});
         assert_eq!(code(&long.to_string()), Code::BadMessage);
     }
 
     #[test]
     fn what_the_server_says_has_the_documented_form() {
-        let assignments = [Assignment {
-            mid: "4".into(),
-            kind: weir_sfu::api::MediaKind::Video,
-            participant: None,
-            track: None,
-        }];
-        let slots = to_json(&ServerMessage::Slots {
-            assignments: &assignments,
-        });
+        let assignments =
+            [Assignment { mid: "4".into(), kind: weir_sfu::api::MediaKind::Video, participant: None, track: None }];
+        let slots = to_json(&ServerMessage::Slots { assignments: &assignments });
         let want = json!({"type": "slots", "assignments": [
             {"mid": "4", "kind": "video", "participant": null, "track": null}]});
         assert_eq!(slots, want);
         let quality = Notice::Quality {
             mid: "4".into(),
             layer: Some("h".into()),
-            reason: Reason::NearestSize {
-                wanted: 360,
-                chosen: 540,
-            },
+            reason: Reason::NearestSize { wanted: 360, chosen: 540 },
         };
         let want = json!({"type": "quality", "mid": "4", "layer": "h",
             "reason": {"code": "nearest-size", "wanted": 360, "chosen": 540}});
@@ -604,21 +527,14 @@ mod tests {
 
     #[test]
     fn joined_has_the_documented_form() {
-        let server = IceServer {
-            url: "stun:h".into(),
-            username: None,
-            credential: None,
-        };
+        let server = IceServer { url: "stun:h".into(), username: None, credential: None };
         let joined = ServerMessage::Joined {
             participant: ParticipantId(1),
             room: "demo",
             participants: &[],
             ice_servers: vec![(&server).into()],
             resume: "word",
-            limits: RoomLimits {
-                slots: SlotLimits { audio: 3, video: 49 },
-                participants: 100,
-            },
+            limits: RoomLimits { slots: SlotLimits { audio: 3, video: 49 }, participants: 100 },
         };
         let want = json!({"type": "joined", "participant": "p0000000000000001", "room": "demo", "participants": [],
             "iceServers": [{"urls": ["stun:h"]}], "resume": "word",

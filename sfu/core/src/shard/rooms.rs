@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{SECOND, Shard, TICK, Waiting};
-use crate::allocator::{self, LayerState, Reason, SlotRequest};
+use crate::allocator::{Allocator, Class, LayerState, SlotRequest};
 use crate::api::{Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Speaker};
 use crate::room::{Seat, fill};
 use crate::timers::Timer;
@@ -182,20 +182,30 @@ impl Shard {
             let (slot, track) = (&mut peer.member.slots[*index], &room.tracks[*track]);
             let supported = track.format.is_none_or(|f| slot.egress.resolve(&slot.formats, f).is_some());
             requests.push(SlotRequest {
+                slot: *index,
+                track: track.number,
+                kind: slot.kind,
+                class: Class::Other,
+                priority: slot.priority,
                 layers,
                 wanted: slot.height,
-                hidden: slot.hidden && slot.kind == MediaKind::Video,
+                hidden: slot.hidden,
                 muted: track.muted,
                 codec_supported: supported,
+                current: slot.egress.selector.current(),
+                resends: 0,
             });
         }
-        let targets = allocator::allocate(None, &requests);
+        let targets = Allocator::default().allocate(now, None, &requests).targets;
         let mut told = Vec::new();
         for ((index, track), target) in shown.into_iter().zip(targets) {
             let slot = &mut peer.member.slots[index];
             let changed = slot.egress.selector.set_target(now, target.layer);
-            let reason = if slot.kind == MediaKind::Audio { Reason::Audio } else { target.reason };
-            let news = slot.egress.reason.replace(reason) != Some(reason);
+            let reason = target.reason;
+            let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));
+            if news {
+                slot.egress.reason = Some(reason);
+            }
             if slot.kind == MediaKind::Video && (changed || news) {
                 let layer = target.layer.map(|l| room.tracks[track].layer_name(l));
                 told.push(Notice::Quality { mid: slot.mid.to_string(), layer, reason });
