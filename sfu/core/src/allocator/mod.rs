@@ -273,4 +273,8 @@ fn idle_target(slot: &SlotRequest<'_>) -> Target {
 }
 
 #[cfg(test)]
+mod hysteresis_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

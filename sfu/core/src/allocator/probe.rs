@@ -77,3 +77,59 @@ impl Probe {
         self.next_rest = (self.next_rest * 3 / 2).min(LONGEST_REST);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        Instant::now()
+    }
+
+    /// The seconds at which a probe runs, of the first `seconds`, on a link that never carries more.
+    fn running(seconds: u64) -> Vec<u64> {
+        let (mut probe, start) = (Probe::default(), start());
+        let at = |second| start + Duration::from_secs(second);
+        (0..seconds).filter(|second| probe.update(at(*second), 500_000, Some(700_000), false).is_some()).collect()
+    }
+
+    #[test]
+    fn probes_that_fail_come_less_and_less_often() {
+        let running = running(4000);
+        let begins: Vec<u64> =
+            running.iter().copied().filter(|second| *second == 0 || !running.contains(&(second - 1))).collect();
+        let rests: Vec<u64> = begins.windows(2).map(|pair| pair[1] - pair[0] - 5).collect();
+        assert_eq!(rests[..5], [3, 5, 7, 11, 16], "3 s, each 1.5 times the one before, in whole seconds");
+        assert_eq!(rests.iter().max(), Some(&120));
+        assert_eq!(rests.last(), Some(&120));
+    }
+
+    #[test]
+    fn a_probe_that_succeeds_is_followed_by_the_next() {
+        let (mut probe, now) = (Probe::default(), start());
+        assert_eq!(probe.update(now, 500_000, Some(700_000), false), Some(700_000));
+        assert_eq!(probe.update(now, 600_000, Some(700_000), false), Some(700_000));
+        assert_eq!(probe.update(now, 700_000, Some(900_000), false), Some(900_000));
+        assert_eq!(probe.update(now, 900_000, None, false), None);
+    }
+
+    #[test]
+    fn a_probe_that_does_harm_ends_at_once() {
+        let (mut probe, now) = (Probe::default(), start());
+        assert!(probe.update(now, 500_000, Some(700_000), false).is_some());
+        assert_eq!(probe.update(now, 449_000, Some(700_000), false), None, "the estimate fell");
+        let mut probe = Probe::default();
+        assert!(probe.update(now, 500_000, Some(700_000), false).is_some());
+        assert_eq!(probe.update(now, 500_000, Some(700_000), true), None, "a slot went down");
+    }
+
+    #[test]
+    fn a_link_that_gets_better_by_itself_ends_the_rest() {
+        let (mut probe, now) = (Probe::default(), start());
+        probe.update(now, 500_000, Some(700_000), false);
+        let later = now + PROBE;
+        assert_eq!(probe.update(later, 500_000, Some(700_000), false), None);
+        assert_eq!(probe.update(later, 700_000, Some(900_000), false), Some(900_000));
+    }
+}
