@@ -1,0 +1,254 @@
+//! Shares out a budget over slots, in three passes. Knows nothing of time: what a slot may have is an argument.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+use super::Class;
+use super::ladder::{Ladder, Rung};
+
+/// Going up needs the whole to fit this many times over, in percent.
+const HEADROOM_PERCENT: u128 = 115;
+/// Of the estimate, what is given out, in percent.
+const GIVEN_OUT_PERCENT: u128 = 95;
+/// How much more a step is worth that the slot has already: pictures do not change places for a little more gain.
+const HELD_WORTH: f64 = 2.0;
+
+/// What may be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    /// Bits per second the link is thought to carry.
+    pub estimate: u64,
+    /// Bits per second of audio and resends, which go first.
+    pub overhead: u64,
+}
+
+impl Budget {
+    /// Bits per second for video.
+    pub(super) fn video(&self) -> u128 {
+        (u128::from(self.estimate) * GIVEN_OUT_PERCENT / 100).saturating_sub(u128::from(self.overhead))
+    }
+
+    /// The estimate from which on a slot can go up so that `video` is sent in all.
+    pub(super) fn estimate_for(&self, video: u128) -> u64 {
+        let needed = (video * HEADROOM_PERCENT + u128::from(self.overhead) * 100).div_ceil(GIVEN_OUT_PERCENT);
+        u64::try_from(needed).unwrap_or(u64::MAX)
+    }
+}
+
+/// One slot that wants video, and what it has.
+#[derive(Debug, Clone)]
+pub(super) struct Contender {
+    /// Index of the request.
+    pub request: usize,
+    /// Its slot.
+    pub slot: usize,
+    pub class: Class,
+    pub priority: u8,
+    pub ladder: Ladder,
+    /// The position of the rung it has; none while it has none.
+    pub held: Option<usize>,
+    /// It shows nothing yet: any rung may be chosen, without headroom.
+    pub joining: bool,
+    /// It may lose what it has, but not get more.
+    pub frozen: bool,
+}
+
+impl Contender {
+    pub(super) fn rank(&self) -> (Class, u8) {
+        (self.class, self.priority)
+    }
+
+    /// The best rung that it wants.
+    pub(super) fn wanted(&self) -> usize {
+        self.held.filter(|_| self.frozen).unwrap_or_else(|| self.ladder.top())
+    }
+
+    pub(super) fn cost(&self, position: Option<usize>) -> u128 {
+        position.map_or(0, |p| u128::from(self.ladder.rungs[p].cost))
+    }
+
+    /// A step is worth its utility, times what the slot means to the viewer.
+    fn weight(&self) -> f64 {
+        let class = match self.class {
+            Class::Other => 1.0,
+            Class::Speaker => 4.0,
+            Class::Pinned => 16.0,
+        };
+        class * (1.0 + f64::from(self.priority) / 128.0)
+    }
+
+    fn is_better(&self, position: usize) -> bool {
+        self.held.is_none_or(|held| position > held)
+    }
+}
+
+/// What one slot may have in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// The best position; none for nothing at all.
+    pub best: Option<usize>,
+    /// Rungs better than the one held must have settled.
+    pub settled: bool,
+}
+
+/// Who gets what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Round {
+    /// A position for each contender; none is paused.
+    pub grants: Vec<Option<usize>>,
+    /// Bits per second of them all.
+    pub used: u128,
+    /// The contender of the highest class that is paused.
+    pub paused: Option<usize>,
+}
+
+/// Shares out `budget` bits per second. `order` lists the contenders from the most important to the least.
+pub(super) fn share(contenders: &[Contender], order: &[usize], limits: &[Limit], budget: u128) -> Round {
+    let mut share = Sharing {
+        contenders,
+        limits,
+        budget,
+        round: Round { grants: vec![None; contenders.len()], ..Round::default() },
+    };
+    share.smallest_to_all(order);
+    share.pinned_to_what_they_want(order);
+    share.steps_by_gain(order);
+    share.round
+}
+
+struct Sharing<'a> {
+    contenders: &'a [Contender],
+    limits: &'a [Limit],
+    budget: u128,
+    round: Round,
+}
+
+impl Sharing<'_> {
+    /// Pass 1: the cheapest layer to every slot, the most important first.
+    fn smallest_to_all(&mut self, order: &[usize]) {
+        for &who in order {
+            let contender = &self.contenders[who];
+            let cheapest = contender.ladder.cheapest();
+            let allowed = |p: &usize| self.is_allowed(who, *p) && self.fits(who, *p);
+            let choice = Some(cheapest).filter(allowed).or_else(|| {
+                // Another one may be allowed where the cheapest is not: what is held needs no headroom.
+                (0..contender.ladder.rungs.len()).filter(allowed).min_by_key(|p| contender.ladder.rungs[*p].cost)
+            });
+            match choice {
+                Some(position) => self.grant(who, position),
+                None => self.round.paused = self.round.paused.or(Some(who)),
+            }
+        }
+    }
+
+    /// Pass 2: to the pinned ones what they want, as far as it goes.
+    fn pinned_to_what_they_want(&mut self, order: &[usize]) {
+        for &who in order.iter().filter(|who| self.contenders[**who].class == Class::Pinned) {
+            let Some(now) = self.round.grants[who] else { continue };
+            let better = now + 1..self.contenders[who].ladder.rungs.len();
+            if let Some(best) = better.rev().find(|p| self.is_allowed(who, *p) && self.fits(who, *p)) {
+                self.grant(who, best);
+            }
+        }
+    }
+
+    /// Pass 3: one step at a time, the one with the most gain per bit first.
+    fn steps_by_gain(&mut self, order: &[usize]) {
+        // As long as somebody is paused, nobody of a lower class has more than the smallest.
+        let floor = self.round.paused.map(|who| self.contenders[who].class);
+        let mut steps: BinaryHeap<Step> = order
+            .iter()
+            .filter(|who| floor.is_none_or(|floor| self.contenders[**who].class >= floor))
+            .filter_map(|who| self.best_step(*who))
+            .collect();
+        while let Some(step) = steps.pop() {
+            // What was given out since may have used up what this step needs; a smaller one may still fit.
+            if self.fits(step.who, step.to) {
+                self.grant(step.who, step.to);
+            }
+            steps.extend(self.best_step(step.who));
+        }
+    }
+
+    /// The step of one slot that fits and brings the most for its bits.
+    fn best_step(&self, who: usize) -> Option<Step> {
+        let contender = &self.contenders[who];
+        let now = self.round.grants[who]?;
+        let from = contender.ladder.rungs[now];
+        let weight = contender.weight();
+        let better = (now + 1)..contender.ladder.rungs.len();
+        let steps = better.filter(|p| self.is_allowed(who, *p) && self.fits(who, *p)).map(|to| {
+            let worth = if contender.is_better(to) { weight } else { weight * HELD_WORTH };
+            Step { gain: worth * gain_per_bit(&from, &contender.ladder.rungs[to]), who, to }
+        });
+        steps.max()
+    }
+
+    fn is_allowed(&self, who: usize, position: usize) -> bool {
+        let (contender, limit) = (&self.contenders[who], self.limits[who]);
+        let settled = !limit.settled
+            || contender.joining
+            || !contender.is_better(position)
+            || contender.ladder.rungs[position].unsettled.is_zero()
+            // Something is better than nothing.
+            || (contender.held.is_none() && position == contender.ladder.cheapest());
+        limit.best.is_some_and(|best| position <= best) && settled
+    }
+
+    /// Whether there is room for this rung in place of the one granted: with headroom if it is better than what the
+    /// slot has.
+    fn fits(&self, who: usize, position: usize) -> bool {
+        let contender = &self.contenders[who];
+        let used = self.used_with(who, position);
+        if contender.is_better(position) && !contender.joining {
+            used * HEADROOM_PERCENT <= self.budget * 100
+        } else {
+            used <= self.budget
+        }
+    }
+
+    fn used_with(&self, who: usize, position: usize) -> u128 {
+        let contender = &self.contenders[who];
+        self.round.used - contender.cost(self.round.grants[who]) + contender.cost(Some(position))
+    }
+
+    fn grant(&mut self, who: usize, position: usize) {
+        self.round.used = self.used_with(who, position);
+        self.round.grants[who] = Some(position);
+    }
+}
+
+fn gain_per_bit(from: &Rung, to: &Rung) -> f64 {
+    let bits = to.cost.saturating_sub(from.cost).max(1);
+    (to.utility - from.utility) / bits as f64
+}
+
+/// A possible step; the greatest is the one to take.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    gain: f64,
+    who: usize,
+    to: usize,
+}
+
+impl Ord for Step {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Of equal ones, the first slot and the largest step: the order must not depend on chance.
+        let key = |step: &Self| (Reverse(step.who), step.to);
+        self.gain.total_cmp(&other.gain).then_with(|| key(self).cmp(&key(other)))
+    }
+}
+
+impl PartialOrd for Step {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Step {}
