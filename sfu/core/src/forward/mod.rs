@@ -9,6 +9,7 @@
 //! | [`timestamp`] | RTP timestamps: one clock over all sources, never backwards on a new frame |
 //! | [`vp8`], [`vp9`] | picture ids and what counts with them in the payload descriptor |
 //! | [`red`] | plain Opus out of RED, for receivers without it |
+//! | [`dependency`] | the dependency descriptor: frame numbers, active decode targets |
 //! | [`mod@inspect`] | reads only: where keyframes start, layers, resolution |
 //!
 //! Every change of source is an [`Epoch`]. [`SequenceMapper::switch`] opens it and [`SequenceMapper::forward`] says
@@ -20,8 +21,10 @@
 mod bits;
 pub mod codec;
 mod counter;
+pub mod dependency;
 mod epoch;
 pub mod inspect;
+pub mod layer;
 pub mod red;
 pub mod sequence;
 pub mod timestamp;
@@ -30,6 +33,7 @@ pub mod vp9;
 
 pub use epoch::{EPOCHS_KEPT, Epoch};
 pub use inspect::{PacketInfo, inspect};
+pub use layer::{Layer, LayerSet};
 pub use sequence::{Mapped, SequenceMapper};
 pub use timestamp::{Basis, SenderReport, TimestampMapper};
 pub use vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
