@@ -35,11 +35,7 @@ impl Layer {
     /// The packets of the next frame: temporal layers 0 2 1 2, every `key_every`th frame a keyframe.
     fn frame(&mut self, packets: u64, key_every: u64) -> Vec<Packet> {
         let keyframe = self.frames.is_multiple_of(key_every);
-        let tid = if keyframe {
-            0
-        } else {
-            [0, 2, 1, 2][(self.frames % 4) as usize]
-        };
+        let tid = if keyframe { 0 } else { [0, 2, 1, 2][(self.frames % 4) as usize] };
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         self.tl0 = self.tl0.wrapping_add(u8::from(tid == 0));
         self.key = (self.key + u8::from(keyframe)) & 0x1f;
@@ -54,12 +50,7 @@ impl Layer {
         let mut payload = vec![0x80 | start, 0xf0, 0x80 | high, low, self.tl0, tid << 6 | self.key];
         payload.push(u8::from(!keyframe));
         self.sequence += 1;
-        Packet {
-            layer: self.layer,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            payload,
-        }
+        Packet { layer: self.layer, sequence: self.sequence, timestamp: self.timestamp, payload }
     }
 }
 
@@ -98,10 +89,7 @@ impl Subscription {
         Some(Sent {
             sequence: mapped.sequence,
             late: mapped.late,
-            timestamp: self
-                .timestamp
-                .map(mapped.epoch, now, packet.timestamp)
-                .expect("a known epoch"),
+            timestamp: self.timestamp.map(mapped.epoch, now, packet.timestamp).expect("a known epoch"),
             fields: self.vp8.rewrite(mapped, &descriptor).expect("a known epoch"),
         })
     }
@@ -157,10 +145,7 @@ struct Tick {
 }
 
 fn tick() -> impl Strategy<Value = Tick> {
-    let fate = (
-        proptest::bool::weighted(0.05),
-        prop_oneof![9 => Just(0), 1 => 1..6_usize],
-    );
+    let fate = (proptest::bool::weighted(0.05), prop_oneof![9 => Just(0), 1 => 1..6_usize]);
     let fates = proptest::collection::vec(fate, 6);
     let target = prop_oneof![6 => Just(0_u32), 4 => Just(1)];
     (1..4_u64, fates, target, 0..3_u8, any::<bool>()).prop_map(|(packets, fate, target, max_tid, aligned)| Tick {
