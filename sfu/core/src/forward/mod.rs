@@ -11,6 +11,7 @@
 //! | [`red`] | plain Opus out of RED, for receivers without it |
 //! | [`dependency`] | the dependency descriptor: frame numbers, active decode targets |
 //! | [`svc`] | which packets pass for a target layer of a scalable stream |
+//! | [`rates`] | counts only: what each layer costs |
 //! | [`mod@inspect`] | reads only: where keyframes start, layers, resolution |
 //!
 //! Every change of source is an [`Epoch`]. [`SequenceMapper::switch`] opens it and [`SequenceMapper::forward`] says
@@ -26,6 +27,7 @@ pub mod dependency;
 mod epoch;
 pub mod inspect;
 pub mod layer;
+pub mod rates;
 pub mod red;
 pub mod sequence;
 pub mod svc;
@@ -36,6 +38,7 @@ pub mod vp9;
 pub use epoch::{EPOCHS_KEPT, Epoch};
 pub use inspect::{PacketInfo, inspect};
 pub use layer::{Layer, LayerSet};
+pub use rates::{LayerMeter, LayerRates};
 pub use sequence::{Mapped, SequenceMapper};
 pub use svc::{FilterVerdict, FrameInfo, FrameReader, FrameSource, LayerFilter};
 pub use timestamp::{Basis, SenderReport, TimestampMapper};

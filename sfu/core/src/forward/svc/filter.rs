@@ -4,8 +4,8 @@ use super::super::layer::{Layer, LayerSet, MAX_LAYERS};
 use super::history::{Fate, History};
 use super::{FrameInfo, TemporalSync};
 
-/// How many changes of layer are remembered for packets that come late.
-const CHANGES_KEPT: usize = 4;
+/// How many changes of layer are remembered for packets that come late: those of a second, at a few a second.
+const CHANGES_KEPT: usize = 16;
 
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ impl FilterVerdict {
 pub struct LayerFilter {
     target: Layer,
     active: LayerSet,
+    /// What was dropped while waiting for a keyframe: it may be newer than that, which then comes late.
+    waiting: History,
     running: Option<Box<Running>>,
 }
 
@@ -83,7 +85,7 @@ impl LayerFilter {
     /// A filter that waits for a keyframe and lets everything pass from there.
     pub const fn new() -> Self {
         let target = Layer::new(MAX_LAYERS - 1, MAX_LAYERS - 1);
-        Self { target, active: LayerSet::EMPTY, running: None }
+        Self { target, active: LayerSet::EMPTY, waiting: History::new(), running: None }
     }
 
     /// Sets the highest layer to forward. More than there is stands for all there is.
@@ -93,8 +95,7 @@ impl LayerFilter {
 
     /// The stream begins anew: another source, or a pause has ended. The target stays.
     pub fn restart(&mut self) {
-        self.running = None;
-        self.active = LayerSet::EMPTY;
+        *self = Self { target: self.target, ..Self::new() };
     }
 
     /// The spatial layer that is forwarded, and the highest temporal layer that has been since the target allows it.
@@ -124,9 +125,11 @@ impl LayerFilter {
         let wanted = self.wanted();
         let Some(running) = &mut self.running else {
             if !(frame.keyframe && frame.start) {
+                self.waiting.note(frame.id, false);
                 return FilterVerdict::DROP;
             }
-            let running = self.running.insert(Box::new(Running::starting(frame, wanted)));
+            let history = self.waiting.clone().starting(frame.id);
+            let running = self.running.insert(Box::new(Running::starting(frame, wanted, history)));
             running.take(frame, wanted);
             return FilterVerdict { pass: true, marker: running.marker(frame, self.active), switched: true };
         };
@@ -150,10 +153,10 @@ impl LayerFilter {
 }
 
 impl Running {
-    const fn starting(first: &FrameInfo, wanted: Layer) -> Self {
+    const fn starting(first: &FrameInfo, wanted: Layer, history: History) -> Self {
         Self {
             current: Layer::new(0, 0),
-            history: History::starting(first.id),
+            history,
             changes: Changes::new(),
             picture: Picture::new(first.picture, wanted),
             alive: 0,
@@ -220,7 +223,7 @@ impl Running {
         }
         let admitted = match decodable {
             Decodable::Yes => true,
-            Decodable::Perhaps => !self.starved && self.admits_untold(frame),
+            Decodable::Perhaps => !self.starved && self.admits_on_trust(frame),
             Decodable::No => false,
         };
         // In the temporal layers above a frame may well be waiting for its layer to begin.
@@ -231,12 +234,13 @@ impl Running {
         admitted
     }
 
-    /// Where references are not told: the temporal layers up to the current one, and one more where it begins.
-    fn admits_untold(&mut self, frame: &FrameInfo) -> bool {
-        if !frame.references.untold {
-            return true;
-        }
+    /// A frame that refers to something that has not come, or is not told: only of layers that are forwarded already,
+    /// for else what comes late may be of a layer that was not. Untold, a temporal layer begins where the frame says.
+    fn admits_on_trust(&mut self, frame: &FrameInfo) -> bool {
         let temporal = frame.layer.temporal;
+        if !frame.references.untold {
+            return temporal <= self.current.temporal;
+        }
         // One step at a time: the frame may be referred to by one of a layer between that does not begin here.
         if frame.sync == TemporalSync::Here && temporal == self.current.temporal + 1 {
             self.current.temporal = temporal;
@@ -269,18 +273,26 @@ impl Running {
             self.current.temporal = self.current.temporal.max(temporal);
             self.in_sync |= frame.sync == TemporalSync::After;
         }
-        let told = frame.sync == TemporalSync::Told;
-        let temporal = if told { self.picture.wanted.temporal } else { self.current.temporal };
-        self.changes.note(frame.id, Layer::new(self.current.spatial, temporal));
+        self.changes.note(Change { since: frame.id, allowed: self.allowed(frame), carried: self.current.temporal });
+    }
+
+    /// The highest layer that passes now, in a stream of frames like this.
+    const fn allowed(&self, like: &FrameInfo) -> Layer {
+        let temporal = match like.sync {
+            TemporalSync::Told => self.picture.wanted.temporal,
+            _ => self.current.temporal,
+        };
+        Layer::new(self.current.spatial, temporal)
     }
 
     /// A frame before one that has been decided already: as it would have been then. Nothing begins with it.
     fn take_late(&mut self, frame: &FrameInfo) -> bool {
         let pass = self.changes.at(frame.id).is_some_and(|then| {
-            frame.needed.has(then)
+            frame.needed.has(then.allowed)
                 && match self.decodable(frame) {
                     Decodable::Yes => true,
-                    Decodable::Perhaps => !self.starved,
+                    // What was taken on trust in its time may refer to this frame.
+                    Decodable::Perhaps => !self.starved && frame.layer.temporal <= then.carried,
                     Decodable::No => false,
                 }
         });
@@ -303,7 +315,7 @@ impl Running {
     /// shows it.
     fn top(&self, frame: &FrameInfo, active: LayerSet) -> Option<u8> {
         if frame.picture != self.picture.number {
-            return Some(self.changes.at(frame.id)?.spatial);
+            return Some(self.changes.at(frame.id)?.allowed.spatial);
         }
         let (wanted, current) = (self.picture.wanted.spatial, self.current.spatial);
         if self.picture.keyframe {
@@ -320,11 +332,20 @@ impl Picture {
     }
 }
 
-/// Which layer was forwarded since which frame.
+/// What was forwarded since some frame.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    since: u64,
+    allowed: Layer,
+    /// The highest temporal layer that had been forwarded.
+    carried: u8,
+}
+
+/// The last changes.
 #[derive(Debug, Clone)]
 struct Changes {
     /// A ring.
-    kept: [Option<(u64, Layer)>; CHANGES_KEPT],
+    kept: [Option<Change>; CHANGES_KEPT],
     newest: usize,
 }
 
@@ -333,20 +354,21 @@ impl Changes {
         Self { kept: [None; CHANGES_KEPT], newest: 0 }
     }
 
-    fn note(&mut self, id: u64, layer: Layer) {
+    fn note(&mut self, change: Change) {
         match self.kept[self.newest] {
-            Some((_, known)) if known == layer => {}
-            Some(_) => {
-                self.newest = (self.newest + 1) % CHANGES_KEPT;
-                self.kept[self.newest] = Some((id, layer));
-            }
-            None => self.kept[self.newest] = Some((id, layer)),
+            Some(known) if (known.allowed, known.carried) == (change.allowed, change.carried) => return,
+            Some(_) => self.newest = (self.newest + 1) % CHANGES_KEPT,
+            None => {}
         }
+        self.kept[self.newest] = Some(change);
     }
 
-    /// What was forwarded when `id` would have come.
-    fn at(&self, id: u64) -> Option<Layer> {
-        let fitting = self.kept.iter().flatten().filter(|(since, _)| *since <= id);
-        fitting.max_by_key(|(since, _)| *since).map(|(_, layer)| *layer)
+    /// What was forwarded when frame `id` would have come.
+    fn at(&self, id: u64) -> Option<Change> {
+        self.kept.iter().flatten().filter(|change| change.since <= id).max_by_key(|change| change.since).copied()
     }
 }
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -28,9 +28,14 @@ pub(super) struct History {
 }
 
 impl History {
-    /// The history of a subscription that begins with frame `first`.
-    pub(super) const fn starting(first: u64) -> Self {
-        Self { first, next: first, seen: [0; WORDS], passed: [0; WORDS] }
+    /// The history of a subscription that has seen nothing.
+    pub(super) const fn new() -> Self {
+        Self { first: 0, next: 0, seen: [0; WORDS], passed: [0; WORDS] }
+    }
+
+    /// Begins with frame `first`: what is before it is dropped.
+    pub(super) fn starting(self, first: u64) -> Self {
+        Self { first, next: self.next.max(first), ..self }
     }
 
     pub(super) const fn fate(&self, id: u64) -> Fate {
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn fates_are_kept_for_a_while() {
-        let mut history = History::starting(100);
+        let mut history = History::new().starting(100);
         history.note(100, true);
         history.note(103, false);
         assert_eq!(history.fate(99), Fate::Dropped, "before the first");
