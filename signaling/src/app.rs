@@ -8,17 +8,18 @@ use tokio_util::task::TaskTracker;
 use weir_sfu::Sfu;
 use weir_sfu::api::ParticipantId;
 
-use crate::auth::{Auth, Origins};
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::error::{Code, Problem};
 use crate::http::session::SdpSessions;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::origins::Origins;
 use crate::ws::resume::Resumes;
 
 /// What all handlers share.
 #[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) auth: Auth,
     pub(crate) origins: Origins,
@@ -39,7 +40,7 @@ pub struct App {
 
 impl App {
     /// Puts the parts together.
-    pub fn new(config: Config, sfu: Sfu) -> Self {
+    pub(crate) fn new(config: Config, sfu: Sfu) -> Self {
         Self {
             auth: Auth::new(&config),
             origins: Origins::new(&config),
@@ -57,9 +58,7 @@ impl App {
 
     /// The most participants of a room: what it was created with, else the configured.
     pub(crate) fn max_participants(&self, room: &str) -> usize {
-        self.created
-            .get(room)
-            .map_or(self.config.rooms.max_participants, |limit| *limit)
+        self.created.get(room).map_or(self.config.rooms.max_participants, |limit| *limit)
     }
 
     /// A problem to answer while the server stops.

@@ -1,4 +1,4 @@
-//! Who may do what: tokens (JWT, RFC 7519) signed with HS256, and web origins.
+//! Who may do what: tokens (JWT, RFC 7519) signed with HS256.
 //!
 //! One algorithm, no `none`, a key chosen by `kid`; the room and the grants are checked by who asks. Tokens travel in
 //! `Authorization: Bearer` or in the first WebSocket message, never in a URL, and are never logged.
@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -55,14 +55,7 @@ pub struct Claims {
 impl Claims {
     /// What everyone may do in development mode.
     fn development(room: &str) -> Self {
-        Self {
-            room: room.to_owned(),
-            publish: true,
-            subscribe: true,
-            admin: true,
-            exp: u64::MAX,
-            ..Self::default()
-        }
+        Self { room: room.to_owned(), publish: true, subscribe: true, admin: true, exp: u64::MAX, ..Self::default() }
     }
 
     /// True if it may use the admin API on this room.
@@ -107,10 +100,7 @@ impl Auth {
         validation.validate_nbf = true;
         // `aud` is not among the claims: rooms say what a token is for.
         validation.validate_aud = false;
-        Self {
-            keys: config.keys.iter().map(|key| (key.id.clone(), decoding(key))).collect(),
-            validation,
-        }
+        Self { keys: config.keys.iter().map(|key| (key.id.clone(), decoding(key))).collect(), validation }
     }
 
     /// False in development mode: there are no keys, and everyone may do everything.
@@ -149,7 +139,7 @@ impl Auth {
     }
 
     /// The claims of an HTTP request about a room: 401 without a good token, 403 if it is of another room.
-    pub fn http_claims(&self, headers: &HeaderMap, room: &str) -> Result<Claims, Problem> {
+    pub(crate) fn http_claims(&self, headers: &HeaderMap, room: &str) -> Result<Claims, Problem> {
         let claims = self.claims(bearer(headers), room)?;
         if claims.room != room {
             return Err(Problem::new(Code::Forbidden, "the token is of another room"));
@@ -159,41 +149,27 @@ impl Auth {
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750, section 2.1).
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Signs a token.
 pub fn sign(key: &Key, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
-    let header = Header {
-        kid: Some(key.id.clone()),
-        ..Header::new(Algorithm::HS256)
-    };
-    jsonwebtoken::encode(
-        &header,
-        claims,
-        &EncodingKey::from_secret(key.secret.expose().as_bytes()),
-    )
+    let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(key.secret.expose().as_bytes()))
 }
 
 /// Seconds since 1970.
 pub fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// `BYTES` random bytes of the operating system as URL-safe text.
-#[expect(
-    clippy::expect_used,
-    reason = "without randomness there are no secrets, and nothing else to fall back to"
-)]
+#[expect(clippy::expect_used, reason = "without randomness there are no secrets, and nothing else to fall back to")]
 pub(crate) fn random_text<const BYTES: usize>() -> String {
     let mut bytes = [0; BYTES];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut bytes)
-        .expect("the operating system gives random bytes");
+    rand::rngs::OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -206,7 +182,7 @@ pub fn is_room_name(name: &str) -> bool {
 }
 
 /// The room's name, or the problem to answer.
-pub fn room_name(name: &str) -> Result<(), Problem> {
+pub(crate) fn room_name(name: &str) -> Result<(), Problem> {
     if is_room_name(name) {
         return Ok(());
     }
@@ -214,126 +190,24 @@ pub fn room_name(name: &str) -> Result<(), Problem> {
     Err(Problem::new(Code::BadRoomName, detail))
 }
 
-/// Which web pages may use what a browser would let them use in a user's name.
-///
-/// Pages of other origins could otherwise open a WebSocket to a server that only the user's machine can reach.
-#[derive(Debug)]
-pub struct Origins {
-    allowed: Vec<String>,
-    development: bool,
-}
-
-impl Origins {
-    /// Takes the allow-list of the configuration.
-    pub fn new(config: &Config) -> Self {
-        Self {
-            allowed: config.http.allowed_origins.clone(),
-            development: config.development(),
-        }
-    }
-
-    /// True if a request with these headers may pass. Clients that are not browsers send no `Origin` and pass.
-    pub fn allow(&self, headers: &HeaderMap, uri: &Uri) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return true;
-        };
-        let Ok(origin) = origin.to_str() else { return false };
-        if self
-            .allowed
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
-        {
-            return true;
-        }
-        if self.development {
-            // Not same-origin: a name that an attacker points at 127.0.0.1 (DNS rebinding) would be of its own origin.
-            return origin_authority(origin).is_some_and(is_loopback_authority);
-        }
-        let host = host(headers, uri);
-        origin_authority(origin)
-            .zip(host)
-            .is_some_and(|(origin, host)| same_authority(origin, host))
-    }
-
-    /// True if the request names this very machine as the host. For what development mode leaves open.
-    pub fn names_loopback(&self, headers: &HeaderMap, uri: &Uri) -> bool {
-        host(headers, uri).is_none_or(is_loopback_authority)
-    }
-}
-
-fn host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    // HTTP/2 has the host in the URI.
-    let header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    header.or_else(|| uri.authority().map(|authority| authority.as_str()))
-}
-
-fn origin_authority(origin: &str) -> Option<&str> {
-    origin.split_once("://").map(|(_, authority)| authority)
-}
-
-/// Compares authorities without the default ports: a proxy that ends TLS leaves the port away or not, as it likes.
-fn same_authority(left: &str, right: &str) -> bool {
-    let bare = |text: &str| {
-        let text = text
-            .strip_suffix(":443")
-            .or_else(|| text.strip_suffix(":80"))
-            .unwrap_or(text);
-        text.to_ascii_lowercase()
-    };
-    bare(left) == bare(right)
-}
-
-fn is_loopback_authority(authority: &str) -> bool {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    let by_address = host
-        .parse::<std::net::IpAddr>()
-        .is_ok_and(|ip| ip.to_canonical().is_loopback());
-    by_address || host == "localhost" || host.ends_with(".localhost")
-}
-
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
     use crate::config::Secret;
 
     const SECRET: &str = "a secret that is long enough, and then some";
 
     fn key(id: &str, secret: &str) -> Key {
-        Key {
-            id: id.to_owned(),
-            secret: Secret::new(secret),
-        }
+        Key { id: id.to_owned(), secret: Secret::new(secret) }
     }
 
     fn auth() -> Auth {
-        Auth::new(&Config {
-            keys: vec![key("main", SECRET), key("next", &SECRET.repeat(2))],
-            ..Config::default()
-        })
+        Auth::new(&Config { keys: vec![key("main", SECRET), key("next", &SECRET.repeat(2))], ..Config::default() })
     }
 
     fn claims() -> Claims {
         let exp = unix_now() + 60;
-        Claims {
-            room: String::from("demo"),
-            sub: String::from("ann"),
-            publish: true,
-            exp,
-            ..Claims::default()
-        }
-    }
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)))
-            .collect()
+        Claims { room: String::from("demo"), sub: String::from("ann"), publish: true, exp, ..Claims::default() }
     }
 
     #[test]
@@ -350,20 +224,14 @@ mod tests {
 
     #[test]
     fn an_expired_token_is_refused() {
-        let old = Claims {
-            exp: unix_now() - 10,
-            ..claims()
-        };
+        let old = Claims { exp: unix_now() - 10, ..claims() };
         let token = sign(&key("main", SECRET), &old).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Expired));
     }
 
     #[test]
     fn a_token_that_is_not_good_yet_is_refused() {
-        let early = Claims {
-            nbf: Some(unix_now() + 30),
-            ..claims()
-        };
+        let early = Claims { nbf: Some(unix_now() + 30), ..claims() };
         let token = sign(&key("main", SECRET), &early).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
     }
@@ -371,10 +239,7 @@ mod tests {
     #[test]
     fn a_token_without_an_end_is_refused() {
         let endless = serde_json::json!({"room": "demo", "sub": "ann", "publish": true});
-        let header = Header {
-            kid: Some(String::from("main")),
-            ..Header::new(Algorithm::HS256)
-        };
+        let header = Header { kid: Some(String::from("main")), ..Header::new(Algorithm::HS256) };
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         let token = jsonwebtoken::encode(&header, &endless, &key).expect("signed");
         assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
@@ -398,10 +263,7 @@ mod tests {
     #[test]
     fn other_algorithms_are_refused() {
         for algorithm in [Algorithm::HS384, Algorithm::HS512] {
-            let header = Header {
-                kid: Some(String::from("main")),
-                ..Header::new(algorithm)
-            };
+            let header = Header { kid: Some(String::from("main")), ..Header::new(algorithm) };
             let key = EncodingKey::from_secret(SECRET.as_bytes());
             let token = jsonwebtoken::encode(&header, &claims(), &key).expect("signed");
             assert_eq!(auth().verify(&token), Err(TokenError::Invalid));
@@ -421,19 +283,10 @@ mod tests {
     fn a_token_of_another_room_is_forbidden_over_http() {
         let token = sign(&key("main", SECRET), &claims()).expect("signed");
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::AUTHORIZATION,
-            format!("bearer {token}").parse().expect("a value"),
-        );
+        headers.insert(header::AUTHORIZATION, format!("bearer {token}").parse().expect("a value"));
         assert!(auth().http_claims(&headers, "demo").is_ok());
-        assert_eq!(
-            auth().http_claims(&headers, "other").map_err(|p| p.code),
-            Err(Code::Forbidden)
-        );
-        assert_eq!(
-            auth().http_claims(&HeaderMap::new(), "demo").map_err(|p| p.code),
-            Err(Code::Unauthorized)
-        );
+        assert_eq!(auth().http_claims(&headers, "other").map_err(|p| p.code), Err(Code::Forbidden));
+        assert_eq!(auth().http_claims(&HeaderMap::new(), "demo").map_err(|p| p.code), Err(Code::Unauthorized));
     }
 
     #[test]
@@ -446,16 +299,9 @@ mod tests {
     #[test]
     fn only_admins_administer_and_only_their_room() {
         assert!(!claims().administers("demo"));
-        let admin = Claims {
-            admin: true,
-            ..claims()
-        };
+        let admin = Claims { admin: true, ..claims() };
         assert!(admin.administers("demo") && !admin.administers("other"));
-        let all = Claims {
-            admin: true,
-            room: String::from(ANY_ROOM),
-            ..claims()
-        };
+        let all = Claims { admin: true, room: String::from(ANY_ROOM), ..claims() };
         assert!(all.administers("demo"));
     }
 
@@ -467,66 +313,5 @@ mod tests {
         for bad in ["", ".", "-a", "_a", "a b", "a/b", "ü", "*", &"x".repeat(65)] {
             assert!(!is_room_name(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn with_keys_pages_of_the_same_origin_and_listed_ones_pass() {
-        let config = Config {
-            keys: vec![key("main", SECRET)],
-            http: crate::config::Http {
-                allowed_origins: vec![String::from("https://app.example.org")],
-                ..Default::default()
-            },
-            ..Config::default()
-        };
-        let origins = Origins::new(&config);
-        let passes = |pairs| origins.allow(&headers(pairs), &Uri::from_static("/"));
-        assert!(passes(&[("host", "weir.example.org")]));
-        assert!(passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://weir.example.org")
-        ]));
-        assert!(passes(&[
-            ("host", "weir.example.org:443"),
-            ("origin", "https://weir.example.org")
-        ]));
-        assert!(passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://app.example.org")
-        ]));
-        assert!(!passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "https://evil.example")
-        ]));
-        assert!(!passes(&[("host", "weir.example.org"), ("origin", "null")]));
-        assert!(!passes(&[
-            ("host", "weir.example.org"),
-            ("origin", "http://localhost:3000")
-        ]));
-    }
-
-    #[test]
-    fn in_development_only_loopback_pages_pass() {
-        let origins = Origins::new(&Config::default());
-        let passes = |pairs| origins.allow(&headers(pairs), &Uri::from_static("/"));
-        for origin in [
-            "http://localhost:3000",
-            "http://127.0.0.1:8080",
-            "https://[::1]:1",
-            "http://app.localhost",
-        ] {
-            let mut headers = headers(&[("host", "127.0.0.1:8080")]);
-            headers.insert(header::ORIGIN, origin.parse().expect("a value"));
-            assert!(origins.allow(&headers, &Uri::from_static("/")), "{origin}");
-        }
-        // A rebound name is its own origin, and still not this machine.
-        assert!(!passes(&[
-            ("host", "evil.example:8080"),
-            ("origin", "http://evil.example:8080")
-        ]));
-        assert!(!passes(&[
-            ("host", "127.0.0.1:8080"),
-            ("origin", "http://localhost.evil.example")
-        ]));
     }
 }

@@ -100,11 +100,7 @@ impl ServeArgs {
         if self.tls_self_signed {
             flags.push(("http.tls_self_signed", Value::from(true)));
         }
-        Sources {
-            file: self.config,
-            env: environment(),
-            flags,
-        }
+        Sources { file: self.config, env: environment(), flags }
     }
 }
 
@@ -143,9 +139,7 @@ pub fn main() -> ExitCode {
         None => run(cli.serve),
         Some(Command::Serve(args)) => run(args),
         Some(Command::Token(args)) => token(args),
-        Some(Command::Config {
-            command: ConfigCommand::Check { file },
-        }) => config_check(file),
+        Some(Command::Config { command: ConfigCommand::Check { file } }) => config_check(file),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -220,24 +214,15 @@ fn announce(server: &Server, development: bool) {
 }
 
 fn token(args: TokenArgs) -> Done {
-    let config = configuration(&Sources {
-        file: args.config,
-        env: environment(),
-        flags: Vec::new(),
-    })?;
+    let config = configuration(&Sources { file: args.config, env: environment(), flags: Vec::new() })?;
     let Some(key) = config.keys.first() else {
         return Err(no_key());
     };
     if !(auth::is_room_name(&args.room) || (args.admin && args.room == auth::ANY_ROOM)) {
-        return Err(format!(
-            "\"{}\" is not a room name: 1 to 64 characters of A-Z a-z 0-9 . _ -",
-            args.room
-        ));
+        return Err(format!("\"{}\" is not a room name: 1 to 64 characters of A-Z a-z 0-9 . _ -", args.room));
     }
     if !(args.publish || args.subscribe || args.admin) {
-        return Err(String::from(
-            "a token that grants nothing opens nothing: add --publish, --subscribe or --admin",
-        ));
+        return Err(String::from("a token that grants nothing opens nothing: add --publish, --subscribe or --admin"));
     }
     let claims = Claims {
         room: args.room,
@@ -264,12 +249,7 @@ fn no_key() -> String {
 }
 
 fn config_check(file: Option<PathBuf>) -> Done {
-    let config = load(&Sources {
-        file,
-        env: environment(),
-        flags: Vec::new(),
-    })
-    .map_err(|error| format!("\n{error}"))?;
+    let config = configuration(&Sources { file, env: environment(), flags: Vec::new() })?;
     let shown = toml::to_string_pretty(&config).map_err(|error| error.to_string())?;
     print!("{shown}");
     Ok(())
@@ -291,25 +271,12 @@ mod tests {
         let cli = Cli::try_parse_from(["weir", "--http", "127.0.0.1:0", "--workers", "2"]).expect("parsed");
         assert!(cli.command.is_none());
         let sources = cli.serve.sources();
-        assert_eq!(
-            sources.flags.iter().map(|(path, _)| *path).collect::<Vec<_>>(),
-            ["http.addr", "media.workers"]
-        );
+        assert_eq!(sources.flags.iter().map(|(path, _)| *path).collect::<Vec<_>>(), ["http.addr", "media.workers"]);
     }
 
     #[test]
     fn a_token_lasts_as_long_as_said() {
-        let args = [
-            "weir",
-            "token",
-            "--room",
-            "demo",
-            "--identity",
-            "ann",
-            "--publish",
-            "--ttl",
-            "90s",
-        ];
+        let args = ["weir", "token", "--room", "demo", "--identity", "ann", "--publish", "--ttl", "90s"];
         let Some(Command::Token(args)) = Cli::try_parse_from(args).expect("parsed").command else {
             panic!("not a token")
         };

@@ -11,7 +11,7 @@ use weir_sfu::api::{JoinError, OfferError};
 /// What happened, in a word that programs may rely on. Never renamed, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Code {
+pub(crate) enum Code {
     /// The request itself is broken: path, query or headers.
     BadRequest,
     /// Not a JSON text of the shape expected, over WebSocket or HTTP.
@@ -64,7 +64,7 @@ pub enum Code {
 
 impl Code {
     /// The code as it is written.
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(text)) => text,
             _ => String::from("internal"),
@@ -72,7 +72,7 @@ impl Code {
     }
 
     /// The HTTP status it comes with.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::BadRequest | Self::BadMessage | Self::NotJoined | Self::BadRoomName | Self::BadOffer => {
                 StatusCode::BAD_REQUEST
@@ -124,7 +124,7 @@ impl Code {
     }
 
     /// The code for a status that was set without one, such as by a request extractor.
-    pub fn of_status(status: StatusCode) -> Self {
+    pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED => Self::Unauthorized,
             StatusCode::FORBIDDEN => Self::Forbidden,
@@ -145,7 +145,7 @@ impl Code {
 /// An error that the caller may read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {detail}", code.text())]
-pub struct Problem {
+pub(crate) struct Problem {
     /// What happened.
     pub code: Code,
     /// One sentence for a human: what is wrong, and what would mend it. Never a token, never SDP.
@@ -156,22 +156,18 @@ pub struct Problem {
 
 impl Problem {
     /// A problem of this code.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after = match code {
             Code::NothingPublished | Code::SessionEnded => Some(2),
             Code::RateLimited => Some(1),
             Code::RoomFull | Code::Overloaded => Some(5),
             _ => None,
         };
-        Self {
-            code,
-            detail: detail.into(),
-            retry_after,
-        }
+        Self { code, detail: detail.into(), retry_after }
     }
 
     /// The answer to anything that is not there, or that the token may not know of: always word for word the same.
-    pub fn not_found() -> Self {
+    pub(crate) fn not_found() -> Self {
         Self::new(Code::NotFound, "there is nothing here by that name")
     }
 
@@ -219,10 +215,10 @@ impl IntoResponse for Problem {
 }
 
 /// The content type of every error.
-pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Turns errors that were set without a body of ours (unknown routes, extractors, timeouts) into problems.
-pub async fn normalize(response: Response) -> Response {
+pub(crate) async fn normalize(response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) || is_problem(&response) {
         return response;
@@ -283,9 +279,7 @@ mod tests {
     use super::*;
 
     async fn json(response: Response) -> serde_json::Value {
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16)
-            .await
-            .expect("a body");
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16).await.expect("a body");
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
@@ -307,12 +301,7 @@ mod tests {
     async fn unauthorized_carries_a_challenge() {
         let response = Problem::new(Code::Unauthorized, "no token").into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        assert!(
-            response.headers()[header::WWW_AUTHENTICATE]
-                .to_str()
-                .expect("text")
-                .starts_with("Bearer")
-        );
+        assert!(response.headers()[header::WWW_AUTHENTICATE].to_str().expect("text").starts_with("Bearer"));
     }
 
     #[tokio::test]
@@ -334,10 +323,7 @@ mod tests {
             OfferError::Gone,
         ];
         for error in errors {
-            assert!(
-                Problem::from(error.clone()).code.status().is_client_error(),
-                "{error:?}"
-            );
+            assert!(Problem::from(error.clone()).code.status().is_client_error(), "{error:?}");
         }
     }
 }

@@ -6,16 +6,16 @@ mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
-pub mod error;
+mod error;
 mod http;
-pub mod limits;
+mod limits;
 mod metrics;
+mod origins;
 mod server;
-pub mod telemetry;
+mod telemetry;
 mod tls;
-pub mod ws;
+mod ws;
 
-pub use app::App;
 pub use config::Config;
 pub use server::{ServeError, Server, serve};
 

@@ -14,33 +14,33 @@ use crate::config::Config;
 use crate::error::{Code, Problem};
 
 /// The largest SDP taken, in bytes.
-pub const MAX_SDP_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_SDP_BYTES: usize = 64 * 1024;
 /// The largest trickle ICE fragment taken, in bytes.
-pub const MAX_FRAGMENT_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_FRAGMENT_BYTES: usize = 16 * 1024;
 /// The largest JSON body of the admin API, in bytes.
-pub const MAX_JSON_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_JSON_BYTES: usize = 16 * 1024;
 /// The largest WebSocket message, in bytes.
-pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// How long the head of a request may take to arrive. Keeps slow senders from holding connections.
-pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take from its head to its answer, the body's arrival included.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest head of a request, in bytes.
-pub const MAX_HEAD_BYTES: usize = 32 * 1024;
+pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// How often source addresses that have been quiet are forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(30);
 
 /// The bounds that are counted.
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     by_source: DefaultKeyedRateLimiter<IpAddr>,
     sessions: Arc<Semaphore>,
 }
 
 impl Limits {
     /// Takes the bounds of the configuration.
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let at_least_one = |value: u32| NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(config.limits.requests_per_second))
             .allow_burst(at_least_one(config.limits.request_burst));
@@ -51,7 +51,7 @@ impl Limits {
     }
 
     /// Counts one request of this source.
-    pub fn request(&self, source: SocketAddr) -> Result<(), Problem> {
+    pub(crate) fn request(&self, source: SocketAddr) -> Result<(), Problem> {
         self.by_source.check_key(&source_key(source.ip())).map_err(|not_until| {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
             let mut problem = Problem::new(Code::RateLimited, "too many requests from this address");
@@ -61,7 +61,7 @@ impl Limits {
     }
 
     /// Forgets quiet sources now and then, for as long as it is polled.
-    pub async fn forget_quiet_sources(&self) {
+    pub(crate) async fn forget_quiet_sources(&self) {
         loop {
             tokio::time::sleep(FORGET_EVERY).await;
             self.by_source.retain_recent();
@@ -69,7 +69,7 @@ impl Limits {
     }
 
     /// Takes one of the sessions that this server may hold; dropping it gives it back.
-    pub fn session(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) fn session(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let permit = Arc::clone(&self.sessions).try_acquire_owned();
         permit.map_err(|_| Problem::new(Code::Overloaded, "the server holds as many sessions as it may"))
     }
@@ -87,7 +87,7 @@ fn source_key(ip: IpAddr) -> IpAddr {
 }
 
 /// Reads a body of text up to a bound. `too_large` is the code to answer beyond it.
-pub async fn read_text(body: Body, max_bytes: usize, too_large: Code) -> Result<String, Problem> {
+pub(crate) async fn read_text(body: Body, max_bytes: usize, too_large: Code) -> Result<String, Problem> {
     let bytes = axum::body::to_bytes(body, max_bytes).await.map_err(|error| {
         let source = std::error::Error::source(&error);
         match source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
@@ -118,10 +118,7 @@ mod tests {
         let problem = limits.request(source).expect_err("over the burst");
         assert_eq!(problem.code, Code::RateLimited);
         assert!(problem.retry_after.is_some_and(|seconds| (1..=2).contains(&seconds)));
-        assert!(
-            limits.request("192.0.2.2:5000".parse().expect("an address")).is_ok(),
-            "others are not touched"
-        );
+        assert!(limits.request("192.0.2.2:5000".parse().expect("an address")).is_ok(), "others are not touched");
     }
 
     #[test]
@@ -136,27 +133,17 @@ mod tests {
     fn sessions_are_bounded_and_given_back() {
         let limits = limits(1, 1, 1);
         let permit = limits.session().expect("the first");
-        assert_eq!(
-            limits.session().map_err(|p| p.code).expect_err("the second"),
-            Code::Overloaded
-        );
+        assert_eq!(limits.session().map_err(|p| p.code).expect_err("the second"), Code::Overloaded);
         drop(permit);
         assert!(limits.session().is_ok());
     }
 
     #[tokio::test]
     async fn a_body_over_the_bound_is_too_large() {
-        let problem = read_text(Body::from("x".repeat(11)), 10, Code::OfferTooLarge)
-            .await
-            .expect_err("too large");
+        let problem = read_text(Body::from("x".repeat(11)), 10, Code::OfferTooLarge).await.expect_err("too large");
         assert_eq!(problem.code, Code::OfferTooLarge);
-        assert_eq!(
-            read_text(Body::from("x".repeat(10)), 10, Code::OfferTooLarge).await,
-            Ok("x".repeat(10))
-        );
-        let problem = read_text(Body::from(vec![0xff]), 10, Code::OfferTooLarge)
-            .await
-            .expect_err("not UTF-8");
+        assert_eq!(read_text(Body::from("x".repeat(10)), 10, Code::OfferTooLarge).await, Ok("x".repeat(10)));
+        let problem = read_text(Body::from(vec![0xff]), 10, Code::OfferTooLarge).await.expect_err("not UTF-8");
         assert_eq!(problem.code, Code::BadRequest);
     }
 }

@@ -20,10 +20,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    #[expect(
-        clippy::expect_used,
-        reason = "names and labels are constants, and a test renders them"
-    )]
+    #[expect(clippy::expect_used, reason = "names and labels are constants, and a test renders them")]
     pub(crate) fn new() -> Self {
         let counter = |name, help, labels| IntCounterVec::new(Opts::new(name, help), labels).expect("valid");
         let gauge = |name, help, labels| IntGaugeVec::new(Opts::new(name, help), labels).expect("valid");
@@ -40,15 +37,8 @@ impl Metrics {
 
     /// Writes everything. `shards` are the workers' counters in order; empty if they do not answer.
     pub(crate) fn render(&self, shards: &[Stats], draining: bool) -> Vec<u8> {
-        let mut families = vec![
-            build_info(),
-            single("weir_draining", "1 while the server stops.", draining),
-        ];
-        families.push(single(
-            "weir_workers_up",
-            "1 if the media workers answer.",
-            !shards.is_empty(),
-        ));
+        let mut families = vec![build_info(), single("weir_draining", "1 while the server stops.", draining)];
+        families.push(single("weir_workers_up", "1 if the media workers answer.", !shards.is_empty()));
         for (name, help, read) in GAUGES {
             let value = |stats: &Stats| gauge(read(stats) as f64);
             families.push(per_shard(name, help, MetricType::GAUGE, shards, value));
@@ -81,59 +71,25 @@ const GAUGES: [(&str, &str, Read); 4] = [
 ];
 
 const COUNTERS: [(&str, &str, Read); 13] = [
-    ("weir_datagrams_received_total", "Datagrams taken in.", |s| {
-        s.datagrams_in
-    }),
-    ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| {
-        s.bytes_in
-    }),
+    ("weir_datagrams_received_total", "Datagrams taken in.", |s| s.datagrams_in),
+    ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| s.bytes_in),
     ("weir_datagrams_sent_total", "Datagrams given out.", |s| s.datagrams_out),
-    ("weir_sent_bytes_total", "Bytes of datagrams given out.", |s| {
-        s.bytes_out
+    ("weir_sent_bytes_total", "Bytes of datagrams given out.", |s| s.bytes_out),
+    ("weir_rtp_received_total", "RTP packets received from publishers, repairs included.", |s| s.rtp_in),
+    ("weir_rtp_forwarded_total", "RTP packets written to receivers.", |s| s.rtp_forwarded),
+    ("weir_keyframe_requests_received_total", "Keyframe requests of receivers, before merging.", |s| {
+        s.keyframe_requests_in
     }),
-    (
-        "weir_rtp_received_total",
-        "RTP packets received from publishers, repairs included.",
-        |s| s.rtp_in,
-    ),
-    ("weir_rtp_forwarded_total", "RTP packets written to receivers.", |s| {
-        s.rtp_forwarded
+    ("weir_keyframe_requests_sent_total", "Keyframe requests sent to publishers.", |s| s.keyframe_requests_out),
+    ("weir_dropped_unbound_total", "Datagrams dropped: from an address that no check has bound.", |s| {
+        s.dropped_unbound
     }),
-    (
-        "weir_keyframe_requests_received_total",
-        "Keyframe requests of receivers, before merging.",
-        |s| s.keyframe_requests_in,
-    ),
-    (
-        "weir_keyframe_requests_sent_total",
-        "Keyframe requests sent to publishers.",
-        |s| s.keyframe_requests_out,
-    ),
-    (
-        "weir_dropped_unbound_total",
-        "Datagrams dropped: from an address that no check has bound.",
-        |s| s.dropped_unbound,
-    ),
-    (
-        "weir_dropped_stun_total",
-        "Datagrams dropped: STUN of an unknown user or with a wrong integrity.",
-        |s| s.dropped_stun,
-    ),
-    (
-        "weir_dropped_unknown_total",
-        "Datagrams dropped: not of a kind known here.",
-        |s| s.dropped_unknown,
-    ),
-    (
-        "weir_dropped_codec_total",
-        "Packets dropped: no receiver of that codec.",
-        |s| s.dropped_codec,
-    ),
-    (
-        "weir_panics_total",
-        "Participants closed because their code panicked.",
-        |s| s.panics,
-    ),
+    ("weir_dropped_stun_total", "Datagrams dropped: STUN of an unknown user or with a wrong integrity.", |s| {
+        s.dropped_stun
+    }),
+    ("weir_dropped_unknown_total", "Datagrams dropped: not of a kind known here.", |s| s.dropped_unknown),
+    ("weir_dropped_codec_total", "Packets dropped: no receiver of that codec.", |s| s.dropped_codec),
+    ("weir_panics_total", "Participants closed because their code panicked.", |s| s.panics),
 ];
 
 fn label(name: &str, value: &str) -> LabelPair {
@@ -188,12 +144,7 @@ fn single(name: &str, help: &str, on: bool) -> MetricFamily {
 fn build_info() -> MetricFamily {
     let mut metric = gauge(1.0);
     metric.set_label(vec![label("version", crate::VERSION)]);
-    family(
-        "weir_build_info",
-        "Always 1; says which version runs.",
-        MetricType::GAUGE,
-        vec![metric],
-    )
+    family("weir_build_info", "Always 1; says which version runs.", MetricType::GAUGE, vec![metric])
 }
 
 fn closed(shards: &[Stats]) -> MetricFamily {
@@ -205,12 +156,7 @@ fn closed(shards: &[Stats]) -> MetricFamily {
             metrics.push(metric);
         }
     }
-    family(
-        "weir_participants_closed_total",
-        "Participants closed, by reason.",
-        MetricType::COUNTER,
-        metrics,
-    )
+    family("weir_participants_closed_total", "Participants closed, by reason.", MetricType::COUNTER, metrics)
 }
 
 #[cfg(test)]
@@ -221,11 +167,7 @@ mod tests {
     fn every_family_has_help_type_and_shards() {
         let metrics = Metrics::new();
         metrics.sessions.with_label_values(&["whip"]).inc();
-        let mut busy = Stats {
-            rooms: 2,
-            rtp_forwarded: 7,
-            ..Stats::default()
-        };
+        let mut busy = Stats { rooms: 2, rtp_forwarded: 7, ..Stats::default() };
         busy.closed.insert("left", 3);
         let text = String::from_utf8(metrics.render(&[Stats::default(), busy], false)).expect("text");
         for line in [
@@ -247,9 +189,6 @@ mod tests {
     #[test]
     fn without_workers_there_is_still_something_to_read() {
         let text = String::from_utf8(Metrics::new().render(&[], true)).expect("text");
-        assert!(
-            text.contains("weir_workers_up 0") && text.contains("weir_draining 1"),
-            "{text}"
-        );
+        assert!(text.contains("weir_workers_up 0") && text.contains("weir_draining 1"), "{text}");
     }
 }

@@ -91,10 +91,7 @@ impl Server {
 pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<Server, ServeError> {
     let findings = check(&config);
     if !findings.is_empty() {
-        let lines: Vec<_> = findings
-            .iter()
-            .map(|finding| format!("{}: {}", finding.path, finding.message))
-            .collect();
+        let lines: Vec<_> = findings.iter().map(|finding| format!("{}: {}", finding.path, finding.message)).collect();
         return Err(ServeError::Config(lines.join("\n")));
     }
     let tls = tls::config(&config.http).await?;
@@ -110,6 +107,9 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         loudest: config.rooms.loudest,
     })?;
     let media_addr = sfu.local_addr();
+    if config.media.announce.is_empty() && media_addr.ip().is_loopback() && !config.http.addr.ip().is_loopback() {
+        tracing::warn!(media = %media_addr, "media is received on this machine only: set media.addr and media.announce");
+    }
     let app = Arc::new(App::new(config, sfu));
 
     let handle = Handle::new();
@@ -124,12 +124,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         None => tokio::spawn(run(server, router)),
     };
     let task = tokio::spawn(supervise(app, handle, http, shutdown));
-    Ok(Server {
-        http_addr,
-        media_addr,
-        tls: with_tls,
-        task,
-    })
+    Ok(Server { http_addr, media_addr, tls: with_tls, task })
 }
 
 async fn run<A>(mut server: axum_server::Server<SocketAddr, A>, router: axum::Router) -> std::io::Result<()>
@@ -141,22 +136,10 @@ where
 {
     // Without a timer, hyper waits for ever for the rest of a request's head.
     let builder = server.http_builder();
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEAD_BYTES as u32);
-    builder
-        .http2()
-        .keep_alive_interval(HEADER_READ_TIMEOUT)
-        .max_concurrent_streams(64);
-    server
-        .serve(router.into_make_service_with_connect_info::<SocketAddr>())
-        .await
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEAD_BYTES as u32);
+    builder.http2().keep_alive_interval(HEADER_READ_TIMEOUT).max_concurrent_streams(64);
+    server.serve(router.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 type HttpService = axum::middleware::AddExtension<axum::Router, axum::extract::ConnectInfo<SocketAddr>>;

@@ -13,8 +13,8 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Span, info, info_span};
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing::{Metadata, Span, info, info_span};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -29,19 +29,20 @@ const JOURNEY: &str = "weir::journey";
 /// How long the last spans may take to leave.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// Crates that log what they read and write once they log more than this: tokens and SDP among it.
-const CAPPED: [&str; 6] = [
-    "tungstenite=info",
-    "tokio_tungstenite=info",
-    "hyper=info",
-    "h2=info",
-    "hyper_util=info",
-    "rustls=info",
-];
+/// Crates that log what they read, write and are given once they log more than this: tokens, SDP, ICE passwords.
+const CAPPED: [&str; 9] =
+    ["tungstenite", "tokio_tungstenite", "hyper", "hyper_util", "h2", "rustls", "reqwest", "is", "str0m"];
+const CAP: LevelFilter = LevelFilter::INFO;
+
+/// True for what may be logged, whatever the configured filter says.
+fn harmless(metadata: &Metadata<'_>) -> bool {
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= CAP || !CAPPED.contains(&root)
+}
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     /// The log filter is not one.
     #[error("telemetry.log: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
@@ -55,7 +56,7 @@ pub enum InitError {
 
 /// Keeps the exporter; flushes it when dropped.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     provider: Option<SdkTracerProvider>,
 }
 
@@ -71,11 +72,8 @@ impl Drop for Guard {
 /// Sets up logs, and traces where an endpoint is configured.
 ///
 /// Call it outside of a tokio runtime: the exporter brings a blocking HTTP client.
-pub fn init(config: &Telemetry) -> Result<Guard, InitError> {
-    let mut filter = EnvFilter::try_new(&config.log)?;
-    for directive in CAPPED {
-        filter = filter.add_directive(directive.parse()?);
-    }
+pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
+    let filter = EnvFilter::try_new(&config.log)?.and(filter_fn(harmless));
     let human = match config.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
@@ -83,16 +81,14 @@ pub fn init(config: &Telemetry) -> Result<Guard, InitError> {
     };
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs: Box<dyn Layer<Registry> + Send + Sync> = match human {
-        true => format
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .with_filter(filter)
-            .boxed(),
+        true => format.with_ansi(std::io::stderr().is_terminal()).with_target(false).with_filter(filter).boxed(),
         false => format.json().flatten_event(true).with_filter(filter).boxed(),
     };
     let provider = config.otlp_endpoint.as_deref().map(exporter).transpose()?;
     let traces = provider.as_ref().map(|provider| {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("weir"));
+        // Where in the code a span began, and on which thread, says nothing about a session.
+        let layer = layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
         layer.with_filter(filter_fn(|metadata| metadata.target() == JOURNEY))
     });
     tracing_subscriber::registry().with(logs).with(traces).try_init()?;
@@ -102,27 +98,18 @@ pub fn init(config: &Telemetry) -> Result<Guard, InitError> {
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
     const PATH: &str = "/v1/traces";
     let base = endpoint.trim_end_matches('/');
-    let url = if base.ends_with(PATH) {
-        base.to_owned()
-    } else {
-        format!("{base}{PATH}")
-    };
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_endpoint(url)
-        .build()?;
+    let url = if base.ends_with(PATH) { base.to_owned() } else { format!("{base}{PATH}") };
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(url).build()?;
     let resource = Resource::builder().with_service_name("weir").build();
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build())
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 /// The life of one session, told to the log and to traces.
 #[derive(Debug)]
-pub struct Journey {
+pub(crate) struct Journey {
     room: Arc<str>,
     participant: ParticipantId,
+    role: Role,
     /// From the request to join until all steps are done. Dropped when they are.
     join: Option<Span>,
     /// The steps begun and not done: each ends with its milestone.
@@ -132,11 +119,12 @@ pub struct Journey {
 
 impl Journey {
     /// Somebody wants in.
-    pub fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
+    pub(crate) fn begin(room: &Arc<str>, participant: ParticipantId, role: Role) -> Self {
         let join = info_span!(target: JOURNEY, parent: None, "join", %room, %participant, ?role);
         Self {
             room: Arc::clone(room),
             participant,
+            role,
             join: Some(join),
             steps: Vec::new(),
             published: HashSet::new(),
@@ -148,17 +136,17 @@ impl Journey {
     }
 
     /// It is in.
-    pub fn joined(&self, role: Role) {
-        info!(room = %self.room, participant = %self.participant, ?role, "joined");
+    pub(crate) fn joined(&self) {
+        info!(room = %self.room, participant = %self.participant, role = ?self.role, "joined");
     }
 
     /// The span to negotiate in.
-    pub fn offer(&self) -> Span {
+    pub(crate) fn offer(&self) -> Span {
         info_span!(target: JOURNEY, parent: self.join.as_ref().and_then(Span::id), "offer")
     }
 
     /// An offer was answered.
-    pub fn answered(&mut self, answer: &Answer) {
+    pub(crate) fn answered(&mut self, answer: &Answer) {
         for track in &answer.tracks {
             if self.published.insert(track.id) {
                 info!(room = %self.room, participant = %self.participant, track = %track.id, mid = track.mid, "published");
@@ -170,13 +158,13 @@ impl Journey {
     }
 
     /// Its offer was not taken.
-    pub fn refused(&mut self, code: Code) {
+    pub(crate) fn refused(&mut self, code: Code) {
         info!(room = %self.room, participant = %self.participant, code = code.text(), "offer refused");
         self.left(CloseReason::Left);
     }
 
     /// A notice came; milestones and unpublished tracks are of interest.
-    pub fn notice(&mut self, notice: &Notice) {
+    pub(crate) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Milestone(milestone) => self.milestone(*milestone),
             Notice::TrackUnpublished(participant, track) if *participant == self.participant => {
@@ -192,8 +180,12 @@ impl Journey {
         match milestone {
             Milestone::IceConnected => self.step(Milestone::DtlsConnected),
             Milestone::DtlsConnected => {
-                self.step(Milestone::FirstPacket);
-                self.step(Milestone::FirstKeyframe);
+                if self.role != Role::Viewer {
+                    self.step(Milestone::FirstPacket);
+                }
+                if self.role != Role::Publisher {
+                    self.step(Milestone::FirstKeyframe);
+                }
             }
             Milestone::FirstPacket | Milestone::FirstKeyframe => {}
         }
@@ -214,7 +206,7 @@ impl Journey {
     }
 
     /// It is out.
-    pub fn left(&mut self, reason: CloseReason) {
+    pub(crate) fn left(&mut self, reason: CloseReason) {
         self.steps.clear();
         self.join = None;
         info!(room = %self.room, participant = %self.participant, reason = reason_text(reason), "left");
@@ -231,7 +223,7 @@ fn name(milestone: Milestone) -> &'static str {
 }
 
 /// The reason as the protocol writes it.
-pub fn reason_text(reason: CloseReason) -> String {
+pub(crate) fn reason_text(reason: CloseReason) -> String {
     match serde_json::to_value(reason) {
         Ok(serde_json::Value::String(text)) => text,
         _ => String::new(),

@@ -21,20 +21,14 @@ pub(crate) async fn config(http: &Http) -> Result<Option<RustlsConfig>, ServeErr
             let names = self_signed_names(http);
             let made = rcgen::generate_simple_self_signed(names).map_err(|error| fail(&error))?;
             let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-            RustlsConfig::from_pem(cert.into_bytes(), key.into_bytes())
-                .await
-                .map_err(|error| fail(&error))?
+            RustlsConfig::from_pem(cert.into_bytes(), key.into_bytes()).await.map_err(|error| fail(&error))?
         }
     };
     Ok(Some(config))
 }
 
 fn self_signed_names(http: &Http) -> Vec<String> {
-    let mut names = vec![
-        String::from("localhost"),
-        String::from("127.0.0.1"),
-        String::from("::1"),
-    ];
+    let mut names = vec![String::from("localhost"), String::from("127.0.0.1"), String::from("::1")];
     let own = http.addr.ip().to_string();
     if !http.addr.ip().is_unspecified() && !names.contains(&own) {
         names.push(own);

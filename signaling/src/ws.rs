@@ -1,8 +1,9 @@
 //! The browser protocol `weir.v1` over WebSocket: docs/PROTOCOL.md.
 
+mod incoming;
 mod link;
 mod member;
-pub mod messages;
+mod outgoing;
 pub(crate) mod resume;
 
 use std::sync::Arc;
@@ -23,12 +24,13 @@ use crate::error::{Code, Problem};
 use crate::http::Source;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::telemetry::Journey;
+use incoming::{ClientMessage, Join as JoinMessage};
 use link::Link;
 use member::Member;
-use messages::{ClientMessage, Join as JoinMessage, ServerMessage};
+use outgoing::ServerMessage;
 
 /// The subprotocol spoken here.
-pub const SUBPROTOCOL: &str = "weir.v1";
+pub(crate) const SUBPROTOCOL: &str = "weir.v1";
 
 /// How long a client may take to say `join`.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,10 +140,7 @@ async fn admit(
         let Err(socket) = app.resumes.hand_over(word, room, link.into_socket()) else {
             return Ok(None);
         };
-        return Err((
-            Problem::new(Code::ResumeFailed, "that session is gone: join anew"),
-            Link::new(socket),
-        ));
+        return Err((Problem::new(Code::ResumeFailed, "that session is gone: join anew"), Link::new(socket)));
     }
     match enter(app, room, join).await {
         Ok(member) => Ok(Some((member, link))),
@@ -155,10 +154,7 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
         return Err(Problem::new(Code::Unauthorized, "the token is of another room"));
     }
     if !(claims.publish || claims.subscribe) {
-        return Err(Problem::new(
-            Code::Forbidden,
-            "the token grants neither publish nor subscribe",
-        ));
+        return Err(Problem::new(Code::Forbidden, "the token grants neither publish nor subscribe"));
     }
     let permit = app.limits.session()?;
     let participant = new_participant_id();
@@ -177,18 +173,14 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
         max_participants: app.max_participants(room),
     };
     let (session, joined) = app.sfu.join(request).await??;
-    journey.joined(Role::Member);
-    Ok(Member::new(
-        Arc::clone(app),
-        Arc::clone(room),
-        session,
-        joined,
-        journey,
-        permit,
-    ))
+    journey.joined();
+    Ok(Member::new(Arc::clone(app), Arc::clone(room), session, joined, journey, permit))
 }
 
 /// A name in the token wins: who signed it vouches for it.
 fn display_name(claims: &Claims, said: Option<String>) -> String {
     claims.name.clone().or(said).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

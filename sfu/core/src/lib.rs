@@ -10,6 +10,7 @@ pub mod shard;
 pub mod stats;
 
 mod demux;
+mod dominant;
 mod egress;
 mod keyframes;
 mod layers;

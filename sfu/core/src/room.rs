@@ -1,5 +1,6 @@
 //! Rooms: membership, slots, and who sees whom. Plain data; nothing here touches a connection.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use slab::Slab;
 use str0m::media::Mid;
 
 use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, Source, TrackId, Watch};
+use crate::dominant;
 use crate::egress::Egress;
 use crate::participant::SendFormat;
 use crate::speaker;
@@ -19,25 +21,32 @@ pub(crate) struct Room {
     /// In the order of joining.
     pub members: Vec<usize>,
     pub tracks: Slab<Track>,
+    /// The video tracks, the most worth showing first; see [`Room::order_video`].
+    pub video: Vec<usize>,
     /// The audio tracks that are forwarded now: the loudest.
     pub loudest: Vec<usize>,
+    /// The audio track that holds the floor.
+    pub dominant: Option<usize>,
     /// The participants that were told to be speaking.
     pub speaking: Vec<ParticipantId>,
 }
 
 impl Room {
     pub(crate) fn new(name: Arc<str>) -> Self {
-        Self { name, members: Vec::new(), tracks: Slab::new(), loudest: Vec::new(), speaking: Vec::new() }
+        Self {
+            name,
+            members: Vec::new(),
+            tracks: Slab::new(),
+            video: Vec::new(),
+            loudest: Vec::new(),
+            dominant: None,
+            speaking: Vec::new(),
+        }
     }
 
     /// The keys of one participant's tracks, oldest first.
     pub(crate) fn tracks_of(&self, publisher: usize) -> impl Iterator<Item = (usize, &Track)> {
         self.tracks.iter().filter(move |(_, t)| t.publisher == publisher)
-    }
-
-    /// The track that a participant sends on this line.
-    pub(crate) fn track_on(&self, publisher: usize, mid: Mid) -> Option<usize> {
-        self.tracks_of(publisher).find(|(_, t)| t.mid == mid).map(|(key, _)| key)
     }
 
     /// The track of this id.
@@ -55,28 +64,51 @@ impl Room {
         changed
     }
 
-    /// The video tracks, the most worth showing first: not muted, screens, who spoke last, who came first.
-    pub(crate) fn video_order(&self) -> Vec<usize> {
-        let spoke = |publisher| self.tracks_of(publisher).filter_map(|(_, t)| t.loudness.spoke).max();
-        let mut order: Vec<_> = self
-            .tracks
-            .iter()
-            .filter(|(_, t)| t.kind == MediaKind::Video)
-            .map(|(key, t)| {
-                ((t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke(t.publisher)), t.number), key)
-            })
-            .collect();
-        order.sort();
-        order.into_iter().map(|(_, key)| key).collect()
+    /// Decides again who holds the floor. `silent_for` packets are counted as silence where none came.
+    pub(crate) fn choose_dominant(&mut self, now: Instant, silent_for: usize) {
+        let audio = |t: &Track| t.kind == MediaKind::Audio && !t.muted;
+        for (_, track) in self.tracks.iter_mut().filter(|(_, t)| audio(t)) {
+            if track.loudness.is_quiet(now) {
+                (0..silent_for).for_each(|_| track.activity.silence());
+            }
+        }
+        let tracks: Vec<_> = self.tracks.iter().filter(|(_, t)| audio(t)).map(|(k, t)| (k, &t.activity)).collect();
+        self.dominant = dominant::dominant(&tracks, self.dominant);
+        if let Some(track) = self.dominant.and_then(|t| self.tracks.get_mut(t)) {
+            track.held_floor = Some(now);
+        }
     }
 
-    /// The tracks that a member who chooses nothing shall get, best first.
-    pub(crate) fn for_member(&self, key: usize, kind: MediaKind, loudest: usize) -> Vec<usize> {
-        let others = |track: &usize| self.tracks.get(*track).is_some_and(|t| t.publisher != key);
-        match kind {
-            MediaKind::Audio => self.loudest.iter().copied().filter(others).take(loudest).collect(),
-            MediaKind::Video => self.video_order().into_iter().filter(others).collect(),
+    /// The participant that holds the floor.
+    pub(crate) fn floor(&self) -> Option<usize> {
+        self.dominant.and_then(|t| self.tracks.get(t)).map(|t| t.publisher)
+    }
+
+    /// Orders the video tracks anew: not muted, screens, who spoke last, who came first. Once for all members.
+    pub(crate) fn order_video(&mut self) {
+        let mut spoke: BTreeMap<usize, Option<Instant>> = BTreeMap::new();
+        for (_, track) in self.tracks.iter().filter(|(_, t)| t.held_floor.is_some()) {
+            let last = spoke.entry(track.publisher).or_default();
+            *last = (*last).max(track.held_floor);
         }
+        let rank = |t: &Track| {
+            let spoke = spoke.get(&t.publisher).copied().flatten();
+            (t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke), t.number)
+        };
+        let video = self.tracks.iter().filter(|(_, t)| t.kind == MediaKind::Video);
+        let mut order: Vec<_> = video.map(|(key, t)| (rank(t), key)).collect();
+        order.sort_unstable();
+        self.video = order.into_iter().map(|(_, key)| key).collect();
+    }
+
+    /// The tracks that a member who chooses nothing shall get, best first, at most `most`.
+    pub(crate) fn for_member(&self, key: usize, kind: MediaKind, most: usize) -> Vec<usize> {
+        let others = |track: &usize| self.tracks.get(*track).is_some_and(|t| t.publisher != key);
+        let order = match kind {
+            MediaKind::Audio => &self.loudest,
+            MediaKind::Video => &self.video,
+        };
+        order.iter().copied().filter(others).take(most).collect()
     }
 
     /// The tracks that a viewer shall get: those of the source it named, else of the active one. `source` is the key
@@ -97,7 +129,7 @@ impl Room {
         };
         let Some(publisher) = publisher else { return Vec::new() };
         let order = match kind {
-            MediaKind::Video => self.video_order(),
+            MediaKind::Video => self.video.clone(),
             MediaKind::Audio => self.tracks.iter().filter(|(_, t)| t.kind == kind).map(|(key, _)| key).collect(),
         };
         order.into_iter().filter(|t| self.tracks[*t].publisher == publisher).collect()
@@ -105,7 +137,7 @@ impl Room {
 
     /// The publisher that a viewer who names none sees: of the first video; without video, of the loudest audio.
     fn active(&self) -> Option<usize> {
-        let track = self.video_order().first().copied().or_else(|| self.loudest.first().copied())?;
+        let track = self.video.first().copied().or_else(|| self.loudest.first().copied())?;
         self.tracks.get(track).map(|t| t.publisher)
     }
 }
@@ -122,9 +154,16 @@ pub(crate) struct Member {
     /// The server fills slots that name no track.
     pub auto: bool,
     pub slots: Vec<Slot>,
+    /// What it publishes: the sending line, and the track's key in the room.
+    pub published: Vec<(Mid, usize)>,
 }
 
 impl Member {
+    /// The track that this participant sends on a line.
+    pub(crate) fn track_on(&self, mid: Mid) -> Option<usize> {
+        self.published.iter().find(|(m, _)| *m == mid).map(|(_, track)| *track)
+    }
+
     /// The member as the others see it.
     pub(crate) fn info(&self, id: ParticipantId, role: Role, key: usize, room: &Room) -> ParticipantInfo {
         ParticipantInfo {

@@ -6,8 +6,10 @@
 
 use crate::api::{Codec, MediaKind, OfferError, Role};
 
-/// The largest SDP taken, in bytes.
+/// The largest SDP taken of WHIP and WHEP clients, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
+/// The largest SDP taken of members: 49 video slots of 3.5 KiB each, as Chromium writes them.
+const MAX_MEMBER_BYTES: usize = 192 * 1024;
 /// The most `m=` lines in one SDP.
 const MAX_LINES: usize = 64;
 /// The most RIDs on one `m=` line.
@@ -57,7 +59,7 @@ pub(crate) struct ReadOffer {
 
 /// Reads an offer for a participant of this role.
 pub(crate) fn read_offer(text: &str, role: Role) -> Result<ReadOffer, OfferError> {
-    check_bounds(text)?;
+    check_bounds(text, role)?;
     let all: Vec<&str> = text.lines().map(str::trim_end).collect();
     let starts: Vec<usize> = (0..all.len()).filter(|&i| all[i].starts_with("m=")).collect();
     let mut sdp = String::with_capacity(text.len());
@@ -81,9 +83,10 @@ pub(crate) fn read_offer(text: &str, role: Role) -> Result<ReadOffer, OfferError
     Ok(ReadOffer { sdp, lines })
 }
 
-fn check_bounds(text: &str) -> Result<(), OfferError> {
-    if text.len() > MAX_BYTES {
-        return Err(OfferError::TooLarge(format!("{} bytes, at most {MAX_BYTES} are taken", text.len())));
+fn check_bounds(text: &str, role: Role) -> Result<(), OfferError> {
+    let most = if role == Role::Member { MAX_MEMBER_BYTES } else { MAX_BYTES };
+    if text.len() > most {
+        return Err(OfferError::TooLarge(format!("{} bytes, at most {most} are taken", text.len())));
     }
     if !text.starts_with("v=0") {
         return Err(OfferError::Malformed("it does not begin with `v=0`".into()));
@@ -107,6 +110,10 @@ fn keep(out: &mut String, line: &str) {
         return;
     }
     out.push_str(line);
+    if line.starts_with("a=rtpmap:") && line.to_ascii_lowercase().ends_with(" opus/48000") {
+        // GStreamer leaves the channels out; Opus has two in SDP whatever it carries (RFC 7587 section 7).
+        out.push_str("/2");
+    }
     out.push_str("\r\n");
 }
 
@@ -222,6 +229,18 @@ fn check_lines(role: Role, lines: &[MediaLine]) -> Result<(), OfferError> {
     Ok(())
 }
 
+/// Leaves the `ufrag` extension out of an answer's candidates (RFC 8839 section 5.1): it repeats `a=ice-ufrag`, and the
+/// stack writes one that it drew before it was given its credentials.
+pub(crate) fn without_candidate_ufrags(answer: &str) -> String {
+    let mut out = String::with_capacity(answer.len());
+    for line in answer.lines() {
+        let kept = if line.starts_with("a=candidate:") { line.split(" ufrag ").next().unwrap_or(line) } else { line };
+        out.push_str(kept);
+        out.push_str("\r\n");
+    }
+    out
+}
+
 /// Gives every sending line of an answer the same MediaStream id, so that a player plays them in step.
 ///
 /// A browser synchronises tracks of one stream only (RFC 8830 section 2); a WHEP viewer gets one source, whose audio
@@ -271,6 +290,12 @@ mod tests {
     }
 
     #[test]
+    fn opus_without_channels_is_opus_with_two() {
+        let read = read_offer(&OFFER.replace("OPUS/48000/2", "OPUS/48000"), Role::Publisher).expect("a WHIP offer");
+        assert!(read.sdp.contains("a=rtpmap:111 OPUS/48000/2\r\n"), "{}", read.sdp);
+    }
+
+    #[test]
     fn a_whep_offer_that_sends_is_refused() {
         let sending = OFFER.replace("a=sendrecv", "a=sendonly");
         let error = read_offer(&sending, Role::Viewer).expect_err("must be refused");
@@ -288,13 +313,23 @@ mod tests {
         let long = format!("{OFFER}a=x:{}\r\n", "y".repeat(MAX_LINE_BYTES));
         assert!(matches!(read_offer(&long, Role::Member), Err(OfferError::TooLarge(_))));
         let big = format!("{OFFER}{}", "a=x\r\n".repeat(MAX_BYTES / 5));
-        assert!(matches!(read_offer(&big, Role::Member), Err(OfferError::TooLarge(_))));
+        assert!(matches!(read_offer(&big, Role::Publisher), Err(OfferError::TooLarge(_))));
+        assert!(read_offer(&big, Role::Member).is_ok(), "a member may have many slots");
+        let bigger = format!("{OFFER}{}", "a=x\r\n".repeat(MAX_MEMBER_BYTES / 5));
+        assert!(matches!(read_offer(&bigger, Role::Member), Err(OfferError::TooLarge(_))));
         let many = format!("{OFFER}{}", "m=audio 9 X 1\r\n".repeat(MAX_LINES));
         assert!(matches!(read_offer(&many, Role::Member), Err(OfferError::TooLarge(_))));
         let rids = format!("{OFFER}{}", "a=rid:z send\r\n".repeat(MAX_RIDS));
         assert!(matches!(read_offer(&rids, Role::Publisher), Err(OfferError::TooLarge(_))));
         assert!(matches!(read_offer("nonsense", Role::Member), Err(OfferError::Malformed(_))));
         assert!(matches!(read_offer("v=0\r\n", Role::Member), Err(OfferError::Malformed(_))));
+    }
+
+    #[test]
+    fn candidates_of_an_answer_carry_no_user_fragment() {
+        let answer = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host ufrag abcd\r\na=ice-ufrag:efgh\r\n";
+        let want = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host\r\na=ice-ufrag:efgh\r\n";
+        assert_eq!(without_candidate_ufrags(answer), want);
     }
 
     #[test]

@@ -357,6 +357,7 @@ impl Shard {
     fn on_happening(&mut self, key: usize, happening: Happening) {
         match happening {
             Happening::Rtp { mid, rid, packet } => self.on_rtp(key, mid, rid, &packet),
+            Happening::Estimate(estimate) => self.on_estimate(key, estimate),
             Happening::KeyframeWanted(mid) => self.on_keyframe_wanted(key, mid),
             Happening::IceConnected => {
                 if self.peers[key].conn.connected {

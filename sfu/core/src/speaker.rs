@@ -21,8 +21,7 @@ const STALE: Duration = Duration::from_millis(1500);
 pub(crate) struct Loudness {
     smoothed: f32,
     last: Option<Instant>,
-    /// When it was last above the threshold of speech.
-    pub spoke: Option<Instant>,
+    spoke: Option<Instant>,
 }
 
 impl Default for Loudness {
@@ -48,6 +47,11 @@ impl Loudness {
             Some(at) if now.saturating_duration_since(at) < STALE => self.smoothed,
             _ => -127.0,
         }
+    }
+
+    /// No packet for 100 ms: DTX, or loss.
+    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
+        self.last.is_none_or(|at| now.saturating_duration_since(at) > Duration::from_millis(100))
     }
 
     /// Speaking in the last half second.

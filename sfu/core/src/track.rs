@@ -7,6 +7,7 @@ use str0m::rtp::RtpPacket;
 
 use crate::allocator::LayerState;
 use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
+use crate::dominant::Activity;
 use crate::forward::{self, SenderReport};
 use crate::keyframes::KeyframeGate;
 use crate::participant::Format;
@@ -80,6 +81,9 @@ pub(crate) struct Track {
     pub format: Option<Format>,
     pub layers: Vec<Layer>,
     pub loudness: Loudness,
+    pub activity: Activity,
+    /// When it last held the floor.
+    pub held_floor: Option<Instant>,
     pub subscribers: Vec<Subscriber>,
     /// Higher is younger; the order in which tracks were published.
     pub number: u64,
@@ -102,7 +106,9 @@ impl Track {
         layer.bytes += packet.payload.len() as u64;
         layer.report = report;
         if self.kind == MediaKind::Audio {
-            self.loudness.update(now, packet.header.ext_vals.audio_level);
+            let level = packet.header.ext_vals.audio_level;
+            self.loudness.update(now, level);
+            level.into_iter().for_each(|level| self.activity.update(level));
             return Seen { keyframe_start: true, resized: false };
         }
         let info = forward::inspect(codec, &packet.payload);
@@ -123,10 +129,16 @@ impl Track {
         self.layers.get(index).and_then(|l| l.rid).map(|rid| rid.to_string()).unwrap_or_default()
     }
 
-    /// The layers as the allocator sees them.
+    /// The layers as the allocator sees them. One that the publisher switched off because it was told that nobody wants
+    /// it can be had again, so it counts as live.
     pub(crate) fn layer_states(&self, now: Instant) -> Vec<LayerState> {
-        let state = |l: &Layer| LayerState { height: l.height, bitrate: l.bitrate, live: l.is_live(now) };
-        self.layers.iter().map(state).collect()
+        let told_off = |index: usize| self.told_active.as_ref().is_some_and(|on| !on.contains(&self.layer_name(index)));
+        let state = |(index, l): (usize, &Layer)| LayerState {
+            height: l.height,
+            bitrate: l.bitrate,
+            live: l.is_live(now) || (l.height > 0 && told_off(index)),
+        };
+        self.layers.iter().enumerate().map(state).collect()
     }
 
     /// The track as members see it.

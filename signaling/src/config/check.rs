@@ -47,10 +47,7 @@ fn check_keys(config: &Config, say: &mut impl FnMut(&'static str, String)) {
 }
 
 fn check_addresses(config: &Config, say: &mut impl FnMut(&'static str, String)) {
-    let addresses = [
-        ("http.addr", config.http.addr, 8080),
-        ("media.addr", config.media.addr, 3478),
-    ];
+    let addresses = [("http.addr", config.http.addr, 8080), ("media.addr", config.media.addr, 3478)];
     for (path, addr, default_port) in addresses {
         if config.development() && !addr.ip().to_canonical().is_loopback() {
             let port = if addr.port() == 0 { default_port } else { addr.port() };
@@ -87,26 +84,15 @@ pub(crate) fn fresh_secret() -> String {
 fn check_http(config: &Config, say: &mut impl FnMut(&'static str, String)) {
     let http = &config.http;
     match (&http.tls_cert, &http.tls_key) {
-        (Some(_), None) => say(
-            "http.tls_cert",
-            String::from("a certificate needs its key: set http.tls_key too"),
-        ),
-        (None, Some(_)) => say(
-            "http.tls_key",
-            String::from("a key needs its certificate: set http.tls_cert too"),
-        ),
+        (Some(_), None) => say("http.tls_cert", String::from("a certificate needs its key: set http.tls_key too")),
+        (None, Some(_)) => say("http.tls_key", String::from("a key needs its certificate: set http.tls_cert too")),
         (Some(_), Some(_)) if http.tls_self_signed => {
-            say(
-                "http.tls_self_signed",
-                String::from("there is a certificate in http.tls_cert: choose one of the two"),
-            );
+            say("http.tls_self_signed", String::from("there is a certificate in http.tls_cert: choose one of the two"));
         }
         _ => {}
     }
     for origin in &http.allowed_origins {
-        let host = origin
-            .strip_prefix("https://")
-            .or_else(|| origin.strip_prefix("http://"));
+        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
         if origin != "*" && host.is_none_or(|host| host.is_empty() || host.contains('/')) {
             let message =
                 format!("\"{origin}\" is not an origin: write scheme and host only, \"https://app.example.org\"");
@@ -114,14 +100,8 @@ fn check_http(config: &Config, say: &mut impl FnMut(&'static str, String)) {
         }
     }
     for server in &config.ice_servers {
-        if !["stun:", "turn:", "turns:"]
-            .iter()
-            .any(|scheme| server.url.starts_with(scheme))
-        {
-            say(
-                "ice_servers",
-                format!("\"{}\" does not begin with stun:, turn: or turns:", server.url),
-            );
+        if !["stun:", "turn:", "turns:"].iter().any(|scheme| server.url.starts_with(scheme)) {
+            say("ice_servers", format!("\"{}\" does not begin with stun:, turn: or turns:", server.url));
         }
     }
 }
@@ -153,9 +133,6 @@ fn check_telemetry(config: &Config, say: &mut impl FnMut(&'static str, String)) 
     if let Some(endpoint) = &config.telemetry.otlp_endpoint
         && !(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
     {
-        say(
-            "telemetry.otlp_endpoint",
-            format!("\"{endpoint}\" does not begin with http:// or https://"),
-        );
+        say("telemetry.otlp_endpoint", format!("\"{endpoint}\" does not begin with http:// or https://"));
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use figment::Figment;
 use figment::providers::Serialized;
-use figment::value::Value;
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use toml::de::DeTable;
 
 use super::{Config, Finding, check};
@@ -49,11 +49,7 @@ impl std::error::Error for ConfigError {}
 
 /// Reads all layers. What comes back holds in itself: [`check`] finds nothing wrong with it.
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
-    let variable = sources
-        .env
-        .iter()
-        .find(|(name, _)| name == "WEIR_CONFIG")
-        .map(|(_, value)| PathBuf::from(value));
+    let variable = sources.env.iter().find(|(name, _)| name == "WEIR_CONFIG").map(|(_, value)| PathBuf::from(value));
     let named = sources.file.clone().or(variable);
     let file = match named {
         Some(path) => Some(read(&path)?),
@@ -64,22 +60,47 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     if let Some(file) = &file {
         figment = figment.merge(Serialized::globals(&file.table));
     }
-    for (path, value) in from_env(&sources.env)? {
-        figment = figment.merge((path, value));
+    for setting in from_env(&sources.env)? {
+        figment = figment.merge(setting);
     }
     for (path, value) in &sources.flags {
-        figment = figment.merge((path, value));
+        figment =
+            figment.merge(Setting { from: String::from("the flag"), path: String::from(*path), value: value.clone() });
     }
-    let config: Config = figment.extract().map_err(|error| ConfigError::one(error.to_string()))?;
+    let config: Config =
+        figment.extract().map_err(|error| ConfigError { lines: error.into_iter().map(explain).collect() })?;
     let findings = check(&config);
     if findings.is_empty() {
         return Ok(config);
     }
-    let lines = findings
-        .iter()
-        .map(|finding| describe(finding, file.as_ref()))
-        .collect();
+    let lines = findings.iter().map(|finding| describe(finding, file.as_ref())).collect();
     Err(ConfigError { lines })
+}
+
+/// One setting of a variable or a flag.
+struct Setting {
+    from: String,
+    path: String,
+    value: Value,
+}
+
+impl Provider for Setting {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.from.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Serialized::global(&self.path, &self.value).data()
+    }
+}
+
+/// Says which setting is wrong and where it was set; never its value, which may be a secret.
+fn explain(error: figment::Error) -> String {
+    let path: Vec<_> = error.path.iter().map(String::as_str).filter(|part| *part != "global").collect();
+    let from = error.metadata.as_ref().map_or("", |metadata| &*metadata.name);
+    let kind = error.kind.to_string();
+    let hint = if kind.contains("socket address") { "; write it like 127.0.0.1:8080" } else { "" };
+    format!("{} ({from}): {kind}{hint}", path.join("."))
 }
 
 struct File {
@@ -99,11 +120,7 @@ fn read(path: &Path) -> Result<File, ConfigError> {
     // The types are checked here and not after merging, because only here is the line known.
     toml::from_str::<Config>(&text).map_err(at_line)?;
     let table = toml::from_str(&text).map_err(at_line)?;
-    Ok(File {
-        path: path.to_owned(),
-        text,
-        table,
-    })
+    Ok(File { path: path.to_owned(), text, table })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -135,7 +152,7 @@ fn find(text: &str, path: &str) -> Option<usize> {
 }
 
 /// Settings by variable: `WEIR_HTTP_ADDR` is `http.addr`. `WEIR_LOG` is `telemetry.log`; `WEIR_CONFIG` names the file.
-fn from_env(env: &[(String, String)]) -> Result<Vec<(String, Value)>, ConfigError> {
+fn from_env(env: &[(String, String)]) -> Result<Vec<Setting>, ConfigError> {
     let known = Value::serialize(Config::default()).map_err(|error| ConfigError::one(error.to_string()))?;
     let mut settings = Vec::new();
     for (name, text) in env {
@@ -145,19 +162,13 @@ fn from_env(env: &[(String, String)]) -> Result<Vec<(String, Value)>, ConfigErro
         if rest == "CONFIG" {
             continue;
         }
-        let path = if rest == "LOG" {
-            String::from("telemetry.log")
-        } else {
-            env_path(rest)
-        };
+        let path = if rest == "LOG" { String::from("telemetry.log") } else { env_path(rest) };
         let Some(default) = known.find_ref(&path).filter(|value| value.as_dict().is_none()) else {
-            return Err(ConfigError::one(format!(
-                "{name}: there is no setting {path}; see `weir config check`"
-            )));
+            return Err(ConfigError::one(format!("{name}: there is no setting {path}; see `weir config check`")));
         };
         let value = env_value(&path, default, text)
             .ok_or_else(|| ConfigError::one(format!("{name}: not a value that {path} can have")))?;
-        settings.push((path, value));
+        settings.push(Setting { from: name.clone(), path, value });
     }
     Ok(settings)
 }
@@ -177,7 +188,7 @@ fn env_path(rest: &str) -> String {
 fn env_value(path: &str, default: &Value, text: &str) -> Option<Value> {
     match (path, default) {
         ("keys", _) => serialize(text.split(',').map(key_from_text).collect::<Option<Vec<_>>>()?),
-        ("ice_servers", _) => serialize(list(text).map(|url| [("url", url)].into()).collect::<Vec<Dict<'_>>>()),
+        ("ice_servers", _) => serialize(list(text).map(|url| [("url", url)].into()).collect::<Vec<Table<'_>>>()),
         (_, Value::Array(..)) => serialize(list(text).collect::<Vec<_>>()),
         (_, Value::Bool(..)) => serialize(match text {
             "1" | "true" | "yes" | "on" => true,
@@ -189,14 +200,14 @@ fn env_value(path: &str, default: &Value, text: &str) -> Option<Value> {
     }
 }
 
-type Dict<'a> = std::collections::BTreeMap<&'a str, &'a str>;
+type Table<'a> = std::collections::BTreeMap<&'a str, &'a str>;
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// `id:secret`, as in `WEIR_KEYS=main:…,old:…`.
-fn key_from_text(text: &str) -> Option<Dict<'_>> {
+fn key_from_text(text: &str) -> Option<Table<'_>> {
     let (id, secret) = text.trim().split_once(':')?;
     Some([("id", id), ("secret", secret)].into())
 }
@@ -215,15 +226,8 @@ mod tests {
         let name = format!("weir-config-{}.toml", crate::auth::random_text::<16>());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, text).expect("a file");
-        let env = env
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect();
-        let result = load(&Sources {
-            file: Some(path.clone()),
-            env,
-            flags,
-        });
+        let env = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let result = load(&Sources { file: Some(path.clone()), env, flags });
         std::fs::remove_file(path).expect("removed");
         result
     }
@@ -235,11 +239,7 @@ mod tests {
     #[test]
     fn later_layers_win() {
         let file = "[http]\naddr = \"127.0.0.1:1001\"\n[rooms]\nmax_participants = 7\n[media]\nworkers = 1\n";
-        let env = [
-            ("WEIR_HTTP_ADDR", "127.0.0.1:1002"),
-            ("WEIR_MEDIA_WORKERS", "2"),
-            ("PATH", "/bin"),
-        ];
+        let env = [("WEIR_HTTP_ADDR", "127.0.0.1:1002"), ("WEIR_MEDIA_WORKERS", "2"), ("PATH", "/bin")];
         let flags = vec![("media.workers", Value::from(3u32))];
         let config = with_file(file, &env, flags).expect("a configuration");
         assert_eq!(config.http.addr.port(), 1002);
@@ -265,11 +265,7 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_an_error_with_its_line() {
-        let text = message(with_file(
-            "[http]\naddr = \"127.0.0.1:1\"\nport = 80\n",
-            &[],
-            Vec::new(),
-        ));
+        let text = message(with_file("[http]\naddr = \"127.0.0.1:1\"\nport = 80\n", &[], Vec::new()));
         assert!(text.contains(".toml:3: "), "{text}");
         assert!(text.contains("port"), "{text}");
     }
@@ -288,14 +284,19 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_the_wrong_kind_is_told_with_its_origin() {
+        let text = message(with_file("", &[("WEIR_HTTP_ADDR", "8080")], Vec::new()));
+        assert!(text.starts_with("http.addr (WEIR_HTTP_ADDR): invalid socket address"), "{text}");
+        let text = message(with_file("", &[], vec![("media.addr", Value::from("here"))]));
+        assert!(text.starts_with("media.addr (the flag): invalid socket address"), "{text}");
+    }
+
+    #[test]
     fn a_public_address_without_keys_is_refused_with_the_lines_that_mend_it() {
         for (name, path) in [("WEIR_HTTP_ADDR", "http.addr"), ("WEIR_MEDIA_ADDR", "media.addr")] {
             let text = message(with_file("", &[(name, "192.0.2.1:8080")], Vec::new()));
             assert!(text.contains(path), "{text}");
-            assert!(
-                text.contains("[[keys]]") && text.contains("addr = \"127.0.0.1:8080\""),
-                "{text}"
-            );
+            assert!(text.contains("[[keys]]") && text.contains("addr = \"127.0.0.1:8080\""), "{text}");
         }
     }
 

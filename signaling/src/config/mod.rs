@@ -84,11 +84,7 @@ pub struct Media {
 
 impl Default for Media {
     fn default() -> Self {
-        Self {
-            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478),
-            announce: Vec::new(),
-            workers: 0,
-        }
+        Self { addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478), announce: Vec::new(), workers: 0 }
     }
 }
 
@@ -104,10 +100,7 @@ pub struct Rooms {
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self {
-            max_participants: 100,
-            loudest: 3,
-        }
+        Self { max_participants: 100, loudest: 3 }
     }
 }
 
@@ -127,12 +120,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            max_sessions: 10_000,
-            max_created_rooms: 10_000,
-            requests_per_second: 50,
-            request_burst: 200,
-        }
+        Self { max_sessions: 10_000, max_created_rooms: 10_000, requests_per_second: 50, request_burst: 200 }
     }
 }
 
@@ -150,11 +138,7 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self {
-            otlp_endpoint: None,
-            log: String::from("info"),
-            log_format: LogFormat::Auto,
-        }
+        Self { otlp_endpoint: None, log: String::from("info"), log_format: LogFormat::Auto }
     }
 }
 

@@ -69,13 +69,7 @@ pub(crate) fn restarted_offer(offer: &str, ufrag: &str, pwd: &str) -> String {
 /// What of an answer concerns ICE, as a fragment. All media is bundled, so the first line stands for all.
 pub(crate) fn of_answer(answer: &str) -> String {
     const SESSION: [&str; 3] = ["a=ice-lite", "a=ice-options:", "a=group:BUNDLE"];
-    const MEDIA: [&str; 5] = [
-        "a=mid:",
-        "a=ice-ufrag:",
-        "a=ice-pwd:",
-        "a=candidate:",
-        "a=end-of-candidates",
-    ];
+    const MEDIA: [&str; 5] = ["a=mid:", "a=ice-ufrag:", "a=ice-pwd:", "a=candidate:", "a=end-of-candidates"];
     let begins = |line: &str, prefixes: &[&str]| prefixes.iter().any(|prefix| line.starts_with(prefix));
     let mut fragment = String::new();
     let mut media_lines = 0;
@@ -107,26 +101,13 @@ mod tests {
              a=candidate:1 1 quic 1 x.local 9 typ host\r\na=candidate:nonsense\r\na=end-of-candidates\r\n"
         );
         let credentials = read(&text).expect("a fragment");
-        assert_eq!(
-            credentials,
-            Credentials {
-                ufrag: Some("abcd".into()),
-                pwd: Some(PWD.into())
-            }
-        );
+        assert_eq!(credentials, Credentials { ufrag: Some("abcd".into()), pwd: Some(PWD.into()) });
         assert_eq!(read(""), Ok(Credentials::default()));
     }
 
     #[test]
     fn what_is_no_fragment_is_refused() {
-        for text in [
-            "hello",
-            "{\"a\":1}",
-            "a=ice-ufrag:a",
-            "a=ice-ufrag:ab cd",
-            "a=ice-pwd:short",
-            "A=x",
-        ] {
+        for text in ["hello", "{\"a\":1}", "a=ice-ufrag:a", "a=ice-ufrag:ab cd", "a=ice-pwd:short", "A=x"] {
             assert_eq!(read(text).map_err(|p| p.code), Err(Code::BadRequest), "{text}");
         }
     }

@@ -52,11 +52,5 @@ struct PublicConfig {
 
 /// `GET /v1/config`: no secrets, for everyone.
 pub(super) async fn config(State(app): State<Arc<App>>) -> Response {
-    json(
-        StatusCode::OK,
-        &PublicConfig {
-            version: crate::VERSION,
-            auth_required: app.auth.required(),
-        },
-    )
+    json(StatusCode::OK, &PublicConfig { version: crate::VERSION, auth_required: app.auth.required() })
 }

@@ -34,14 +34,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/rooms/{room}", get(rooms::show).delete(rooms::close))
         .route("/v1/rooms/{room}/participants", get(rooms::participants))
         .route("/v1/rooms/{room}/participants/{id}", delete(rooms::remove))
-        .route(
-            "/v1/rooms/{room}/participants/{id}/subscriptions",
-            get(rooms::subscriptions),
-        )
-        .route(
-            "/v1/rooms/{room}/participants/{id}/tracks/{track}/mute",
-            post(rooms::mute),
-        );
+        .route("/v1/rooms/{room}/participants/{id}/subscriptions", get(rooms::subscriptions))
+        .route("/v1/rooms/{room}/participants/{id}/tracks/{track}/mute", post(rooms::mute));
     Router::new()
         .merge(admin)
         .merge(whip::routes())
@@ -54,10 +48,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .fallback(|| async { Problem::not_found() })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
-        .layer(TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(finish))
         .with_state(app)
@@ -70,10 +61,7 @@ impl<S: Sync> FromRequestParts<S> for Source {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let known = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|ConnectInfo(source)| *source);
+        let known = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(source)| *source);
         // Unknown is not loopback: nothing is open to it.
         Ok(Self(known.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))))
     }
@@ -85,10 +73,7 @@ async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         known @ ("GET" | "HEAD" | "POST" | "PATCH" | "DELETE" | "OPTIONS") => known.to_owned(),
         _ => String::from("other"),
     };
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map(|path| path.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
     let status = response.status();
     let labels = [&*method, route.as_deref().unwrap_or("none"), status.as_str()];
@@ -126,10 +111,7 @@ pub(crate) type Answered = Result<Response, Problem>;
 
 /// JSON that nobody shall keep.
 pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     match serde_json::to_string(value) {
         Ok(body) => (status, headers, body).into_response(),
         Err(error) => {

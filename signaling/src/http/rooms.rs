@@ -32,11 +32,7 @@ impl FromRequestParts<Arc<App>> for Admin {
         let Ok(Source(source)) = Source::from_request_parts(parts, app).await;
         if !app.auth.required() {
             only_from_here(app, parts, source)?;
-            return Ok(Self(Claims {
-                admin: true,
-                room: String::from(auth::ANY_ROOM),
-                ..Claims::default()
-            }));
+            return Ok(Self(Claims { admin: true, room: String::from(auth::ANY_ROOM), ..Claims::default() }));
         }
         let claims = app.auth.claims(auth::bearer(&parts.headers), "")?;
         Ok(Self(claims))
@@ -49,10 +45,7 @@ fn only_from_here(app: &App, parts: &Parts, source: SocketAddr) -> Result<(), Pr
     if here && app.origins.allow(&parts.headers, &parts.uri) {
         return Ok(());
     }
-    Err(Problem::new(
-        Code::Forbidden,
-        "without keys the admin API answers this machine only: configure a key",
-    ))
+    Err(Problem::new(Code::Forbidden, "without keys the admin API answers this machine only: configure a key"))
 }
 
 impl Admin {
@@ -62,6 +55,12 @@ impl Admin {
         }
         Err(Problem::not_found())
     }
+}
+
+/// Reads the id of a participant. That it is in this room is for the room's shard to check.
+fn participant(admin: &Admin, room: &str, id: &str) -> Result<ParticipantId, Problem> {
+    admin.of(room)?;
+    id.parse().map_err(|_| Problem::not_found())
 }
 
 #[derive(Serialize)]
@@ -80,14 +79,7 @@ impl Room {
 
     /// Created, and nobody in it.
     fn empty(name: Arc<str>, max_participants: usize) -> Self {
-        Self {
-            info: RoomInfo {
-                name,
-                participants: Vec::new(),
-                viewers: 0,
-            },
-            max_participants,
-        }
+        Self { info: RoomInfo { name, participants: Vec::new(), viewers: 0 }, max_participants }
     }
 }
 
@@ -98,9 +90,7 @@ async fn find(app: &App, admin: &Admin, name: &str) -> Result<Room, Problem> {
         return Ok(Room::new(app, info));
     }
     let created = app.created.get(&name).map(|limit| *limit);
-    created
-        .map(|limit| Room::empty(name, limit))
-        .ok_or_else(Problem::not_found)
+    created.map(|limit| Room::empty(name, limit)).ok_or_else(Problem::not_found)
 }
 
 /// `GET /v1/rooms`: those that the token administers.
@@ -108,13 +98,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, admin: Admin) -> Answered 
     if !admin.0.admin {
         return Err(Problem::new(Code::Forbidden, "the token has no admin grant"));
     }
-    let mut rooms: Vec<_> = app
-        .sfu
-        .rooms(None)
-        .await?
-        .into_iter()
-        .map(|info| Room::new(&app, info))
-        .collect();
+    let mut rooms: Vec<_> = app.sfu.rooms(None).await?.into_iter().map(|info| Room::new(&app, info)).collect();
     for created in &app.created {
         if !rooms.iter().any(|room| room.info.name == *created.key()) {
             rooms.push(Room::empty(Arc::clone(created.key()), *created.value()));
@@ -152,10 +136,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, admin: Admin, body: Body
         return Err(taken());
     }
     if app.created.len() >= app.config.limits.max_created_rooms {
-        return Err(Problem::new(
-            Code::Overloaded,
-            "as many rooms as may be are created: close some",
-        ));
+        return Err(Problem::new(Code::Overloaded, "as many rooms as may be are created: close some"));
     }
     match app.created.entry(Arc::clone(&name)) {
         Entry::Occupied(_) => return Err(taken()),
@@ -186,10 +167,7 @@ pub(super) async fn close(State(app): State<Arc<App>>, admin: Admin, Path(room):
 /// `GET /v1/rooms/{room}/participants`.
 pub(super) async fn participants(State(app): State<Arc<App>>, admin: Admin, Path(room): Path<String>) -> Answered {
     let room = find(&app, &admin, &room).await?;
-    Ok(json(
-        StatusCode::OK,
-        &value!({ "participants": room.info.participants }),
-    ))
+    Ok(json(StatusCode::OK, &value!({ "participants": room.info.participants })))
 }
 
 /// `DELETE /v1/rooms/{room}/participants/{id}`: it is told `removed`.
@@ -198,8 +176,8 @@ pub(super) async fn remove(
     admin: Admin,
     Path((room, id)): Path<(String, String)>,
 ) -> Answered {
-    admin.of(&room)?;
-    done(app.sfu.remove(room.into(), participant(&id)?).await?)
+    let id = participant(&admin, &room, &id)?;
+    done(app.sfu.remove(room.into(), id).await?)
 }
 
 /// `GET /v1/rooms/{room}/participants/{id}/subscriptions`: what it receives, and why.
@@ -208,8 +186,8 @@ pub(super) async fn subscriptions(
     admin: Admin,
     Path((room, id)): Path<(String, String)>,
 ) -> Answered {
-    admin.of(&room)?;
-    let subscriptions = app.sfu.subscriptions(room.into(), participant(&id)?).await?;
+    let id = participant(&admin, &room, &id)?;
+    let subscriptions = app.sfu.subscriptions(room.into(), id).await?;
     let subscriptions = subscriptions.ok_or_else(Problem::not_found)?;
     Ok(json(StatusCode::OK, &value!({ "subscriptions": subscriptions })))
 }
@@ -227,18 +205,10 @@ pub(super) async fn mute(
     Path((room, id, track)): Path<(String, String, String)>,
     body: Body,
 ) -> Answered {
-    admin.of(&room)?;
+    let id = participant(&admin, &room, &id)?;
     let track: TrackId = track.parse().map_err(|_| Problem::not_found())?;
     let wanted: Mute = read(body).await?;
-    done(
-        app.sfu
-            .mute(room.into(), participant(&id)?, track, wanted.muted)
-            .await?,
-    )
-}
-
-fn participant(id: &str) -> Result<ParticipantId, Problem> {
-    id.parse().map_err(|_| Problem::not_found())
+    done(app.sfu.mute(room.into(), id, track, wanted.muted).await?)
 }
 
 fn done(found: bool) -> Answered {

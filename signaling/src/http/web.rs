@@ -29,22 +29,10 @@ const PERMISSIONS_POLICY: HeaderValue =
 /// Pages, assets and the client library.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
-        .route(
-            "/",
-            get(|headers: HeaderMap| async move { page("index.html", &headers) }),
-        )
-        .route(
-            "/r/{room}",
-            get(|headers: HeaderMap| async move { page("index.html", &headers) }),
-        )
-        .route(
-            "/watch/{room}",
-            get(|headers: HeaderMap| async move { page("watch.html", &headers) }),
-        )
-        .route(
-            "/weir.js",
-            get(|headers: HeaderMap| async move { shared("weir.js", &headers) }),
-        )
+        .route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
+        .route("/r/{room}", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
+        .route("/watch/{room}", get(|headers: HeaderMap| async move { page("watch.html", &headers) }))
+        .route("/weir.js", get(|headers: HeaderMap| async move { shared("weir.js", &headers) }))
         .route(
             "/assets/{*path}",
             get(|Path(path): Path<String>, headers: HeaderMap| async move { shared(&path, &headers) }),
@@ -63,9 +51,7 @@ fn page(path: &str, request: &HeaderMap) -> Response {
 /// A file that pages of other origins may load too: the client library is made for them.
 fn shared(path: &str, request: &HeaderMap) -> Response {
     let mut response = page(path, request);
-    response
-        .headers_mut()
-        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
@@ -75,17 +61,9 @@ fn file(path: &str, request: &HeaderMap) -> Response {
     };
     let etag = etag(&file);
     // The names carry no hash of the content: browsers ask every time, and mostly hear that nothing changed.
-    let caching = [
-        (header::ETAG, etag.clone()),
-        (header::CACHE_CONTROL, String::from("no-cache")),
-    ];
-    let known = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let unchanged = known
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim() == etag || tag.trim() == "*");
+    let caching = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, String::from("no-cache"))];
+    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let unchanged = known.flat_map(|value| value.split(',')).any(|tag| tag.trim() == etag || tag.trim() == "*");
     if unchanged {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }

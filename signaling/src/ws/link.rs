@@ -6,7 +6,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use tokio::time::timeout;
 use weir_sfu::api::CloseReason;
 
-use super::messages::ServerMessage;
+use super::outgoing::ServerMessage;
 use crate::error::Code;
 
 /// How long one message may wait for the client to read. Notices queue meanwhile, in a queue with a bound.
@@ -86,10 +86,7 @@ impl Link {
     }
 
     async fn close(mut self, code: u16) {
-        let frame = CloseFrame {
-            code,
-            reason: Default::default(),
-        };
+        let frame = CloseFrame { code, reason: Default::default() };
         let closing = async {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
                 // Reads until the client has answered: cutting at once could lose it what was said last.
@@ -101,9 +98,6 @@ impl Link {
 
     /// After the client's close frame: reads to the end, which sends the answer to it.
     pub(super) async fn closed_by_client(mut self) {
-        let _ = timeout(CLOSE_TIMEOUT, async {
-            while let Some(Ok(_)) = self.socket.recv().await {}
-        })
-        .await;
+        let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
     }
 }

@@ -1,6 +1,5 @@
 //! One member of a room over `weir.v1`: holds the session for as long as it lasts, over one WebSocket after another.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +10,12 @@ use serde_json::Number;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::Instrument;
-use weir_sfu::api::{Assignment, CloseReason, Joined, Notice, Offer, ParticipantInfo};
+use weir_sfu::api::{CloseReason, Joined, Notice, Offer, ParticipantInfo};
 use weir_sfu::{Session, SfuError};
 
+use super::incoming::ClientMessage;
 use super::link::{Cut, Link};
-use super::messages::{ClientMessage, RoomLimits, ServerMessage, SlotLimits};
+use super::outgoing::{RoomLimits, ServerMessage, SlotLimits};
 use crate::app::App;
 use crate::error::{Code, Problem};
 use crate::telemetry::Journey;
@@ -45,8 +45,6 @@ pub(super) struct Member {
     others: Vec<ParticipantInfo>,
     resume: String,
     sockets: mpsc::Receiver<Box<WebSocket>>,
-    /// What every slot shows, to say it again after a resume.
-    slots: BTreeMap<String, Assignment>,
     messages: DefaultDirectRateLimiter,
     _permit: OwnedSemaphorePermit,
 }
@@ -80,7 +78,6 @@ impl Member {
             others: joined.participants,
             resume,
             sockets,
-            slots: BTreeMap::new(),
             messages: RateLimiter::direct(quota),
             _permit: permit,
         }
@@ -133,7 +130,7 @@ impl Member {
         reason
     }
 
-    async fn greet(&self, mut link: Link, others: &[ParticipantInfo]) -> Result<Link, Next> {
+    async fn greet(&mut self, mut link: Link, others: &[ParticipantInfo]) -> Result<Link, Next> {
         let joined = ServerMessage::Joined {
             participant: self.session.id(),
             room: &self.room,
@@ -141,46 +138,31 @@ impl Member {
             ice_servers: self.app.config.ice_servers.iter().map(Into::into).collect(),
             resume: &self.resume,
             limits: RoomLimits {
-                slots: SlotLimits {
-                    audio: self.app.config.rooms.loudest,
-                    video: MAX_VIDEO_SLOTS,
-                },
+                slots: SlotLimits { audio: self.app.config.rooms.loudest, video: MAX_VIDEO_SLOTS },
                 participants: self.app.max_participants(&self.room),
             },
         };
         match link.send(&joined).await {
             Ok(()) => Ok(link),
-            Err(cut) => Err(cut_off(cut)),
+            Err(cut) => Err(self.cut_off(cut)),
         }
     }
 
-    /// The room as it stands, then all slots, then as ever.
+    /// The room as it stands; the slots follow as notices, and then all is as ever.
     ///
     /// Notices older than that picture may follow it; clients take what is said of a participant or track as its
     /// state, so hearing of it twice does no harm.
     async fn resumed(&mut self, link: Link) -> Next {
-        let mut others = match self.app.sfu.rooms(Some(Arc::clone(&self.room))).await {
-            Ok(rooms) => rooms.into_iter().flat_map(|room| room.participants).collect::<Vec<_>>(),
-            Err(error) => {
-                tracing::warn!(%error, "a member came back to workers that do not answer");
-                return Next::End(CloseReason::Internal, Some(link));
-            }
+        let mut others = match self.session.resume().await {
+            Ok(Some(room)) => room.participants,
+            // Ended, or the workers have: the reason is among the notices, where there is one.
+            Ok(None) | Err(_) => return Next::End(CloseReason::Internal, Some(link)),
         };
         others.retain(|participant| participant.id != self.session.id());
-        let mut link = match self.greet(link, &others).await {
-            Ok(link) => link,
-            Err(next) => return next,
-        };
-        let assignments: Vec<_> = self.slots.values().cloned().collect();
-        if let Err(cut) = link
-            .send(&ServerMessage::Slots {
-                assignments: &assignments,
-            })
-            .await
-        {
-            return cut_off(cut);
+        match self.greet(link, &others).await {
+            Ok(link) => self.attached(link).await,
+            Err(next) => next,
         }
-        self.attached(link).await
     }
 
     async fn attached(&mut self, mut link: Link) -> Next {
@@ -191,7 +173,7 @@ impl Member {
                 notice = self.session.next() => match notice.as_deref() {
                     Some(Notice::Closed(reason)) => return Next::End(*reason, Some(link)),
                     Some(notice) => {
-                        self.remember(notice);
+                        self.journey.notice(notice);
                         link.send(&ServerMessage::from_notice(notice)).await
                     }
                     None => return Next::End(CloseReason::Internal, Some(link)),
@@ -229,7 +211,7 @@ impl Member {
                 },
             };
             if let Err(cut) = sent {
-                return cut_off(cut);
+                return self.cut_off(cut);
             }
         }
     }
@@ -241,7 +223,7 @@ impl Member {
             tokio::select! {
                 notice = self.session.next() => match notice.as_deref() {
                     Some(Notice::Closed(reason)) => return Next::End(*reason, None),
-                    Some(notice) => self.remember(notice),
+                    Some(notice) => self.journey.notice(notice),
                     None => return Next::End(CloseReason::Internal, None),
                 },
                 socket = self.sockets.recv() => match socket {
@@ -249,15 +231,6 @@ impl Member {
                     None => return Next::End(CloseReason::Internal, None),
                 },
                 () = sleep_until(deadline) => return Next::End(CloseReason::Timeout, None),
-            }
-        }
-    }
-
-    fn remember(&mut self, notice: &Notice) {
-        self.journey.notice(notice);
-        if let Notice::Slots(assignments) = notice {
-            for assignment in assignments {
-                self.slots.insert(assignment.mid.clone(), assignment.clone());
             }
         }
     }
@@ -285,17 +258,10 @@ impl Member {
     async fn offer(&mut self, id: Number, offer: Offer, link: &mut Link) -> Result<(), Cut> {
         let negotiation = timeout(OFFER_TIMEOUT, self.session.offer(offer)).instrument(self.journey.offer());
         let answered = negotiation.await.unwrap_or(Err(SfuError::Overloaded));
-        match answered
-            .map_err(Problem::from)
-            .and_then(|answer| answer.map_err(Problem::from))
-        {
+        match answered.map_err(Problem::from).and_then(|answer| answer.map_err(Problem::from)) {
             Ok(answer) => {
                 self.journey.answered(&answer);
-                let message = ServerMessage::Answer {
-                    id: &id,
-                    sdp: &answer.sdp,
-                    tracks: &answer.tracks,
-                };
+                let message = ServerMessage::Answer { id: &id, sdp: &answer.sdp, tracks: &answer.tracks };
                 link.send(&message).await
             }
             // `closed` is on its way and says why.
@@ -304,20 +270,21 @@ impl Member {
         }
     }
 
-    async fn refuse(&self, id: Option<&Number>, problem: &Problem, link: &mut Link) -> Result<(), Cut> {
-        self.app
-            .metrics
-            .problems
-            .with_label_values(&[&problem.code.text()])
-            .inc();
-        link.send(&ServerMessage::refusal(id, problem)).await
+    /// A link could not be written to.
+    fn cut_off(&mut self, cut: Cut) -> Next {
+        // Who has come back over a new WebSocket does not read the old one, and is not slow for that.
+        if let Ok(socket) = self.sockets.try_recv() {
+            return Next::Switch(socket);
+        }
+        match cut {
+            Cut::Broken => Next::Wait,
+            Cut::Slow => Next::End(CloseReason::SlowReader, None),
+        }
     }
-}
 
-fn cut_off(cut: Cut) -> Next {
-    match cut {
-        Cut::Broken => Next::Wait,
-        Cut::Slow => Next::End(CloseReason::SlowReader, None),
+    async fn refuse(&self, id: Option<&Number>, problem: &Problem, link: &mut Link) -> Result<(), Cut> {
+        self.app.metrics.problems.with_label_values(&[&problem.code.text()]).inc();
+        link.send(&ServerMessage::refusal(id, problem)).await
     }
 }
 

@@ -25,13 +25,7 @@ impl Resumes {
     pub(crate) fn add(&self, room: &Arc<str>) -> (String, mpsc::Receiver<Box<WebSocket>>) {
         let (sockets, receiver) = mpsc::channel(1);
         let word = random_text::<24>();
-        self.by_word.insert(
-            word.clone(),
-            Entry {
-                room: Arc::clone(room),
-                sockets,
-            },
-        );
+        self.by_word.insert(word.clone(), Entry { room: Arc::clone(room), sockets });
         (word, receiver)
     }
 
@@ -43,11 +37,7 @@ impl Resumes {
     /// Hands a WebSocket to the member of that word and room; gives it back if there is none.
     pub(crate) fn hand_over(&self, word: &str, room: &str, socket: Box<WebSocket>) -> Result<(), Box<WebSocket>> {
         // Cloned, so that no lock of the map is held.
-        let sockets = self
-            .by_word
-            .get(word)
-            .filter(|entry| &*entry.room == room)
-            .map(|entry| entry.sockets.clone());
+        let sockets = self.by_word.get(word).filter(|entry| &*entry.room == room).map(|entry| entry.sockets.clone());
         match sockets {
             Some(sockets) => sockets.try_send(socket).map_err(mpsc::error::TrySendError::into_inner),
             None => Err(socket),

@@ -78,7 +78,11 @@ export class Peer {
    */
   async addSlots(audio, video) {
     for (let i = 0; i < audio; i++) this.pc.addTransceiver('audio', { direction: 'recvonly' });
-    for (let i = 0; i < video; i++) this.pc.addTransceiver('video', { direction: 'recvonly' });
+    const codecs = video > 0 ? usefulCodecs() : [];
+    for (let i = 0; i < video; i++) {
+      const transceiver = this.pc.addTransceiver('video', { direction: 'recvonly' });
+      if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
+    }
     await this.negotiate();
   }
 
@@ -180,6 +184,10 @@ export class Peer {
 
   #restart() {
     if (this.#closed) return;
+    if (this.pc.iceConnectionState === 'connected' || this.pc.iceConnectionState === 'completed') {
+      this.#onIce();
+      return;
+    }
     if (this.#options.canOffer()) {
       if (++this.#restarts > MAX_RESTARTS) {
         this.#die();
@@ -195,4 +203,26 @@ export class Peer {
     clearTimeout(this.#timer);
     this.#options.onDead();
   }
+}
+
+/**
+ * What a slot may have to play, and its retransmission. A browser lists all it knows in every line: three times the
+ * text, for forms that nobody sends here.
+ */
+function usefulCodecs() {
+  const all = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs ?? [];
+  return all.filter(({ mimeType, sdpFmtpLine = '' }) => {
+    switch (mimeType.toLowerCase()) {
+      case 'video/vp8':
+      case 'video/av1':
+      case 'video/rtx':
+        return true;
+      case 'video/vp9':
+        return !/profile-id=[1-3]/.test(sdpFmtpLine);
+      case 'video/h264':
+        return sdpFmtpLine.includes('packetization-mode=1');
+      default:
+        return false;
+    }
+  });
 }

@@ -36,7 +36,7 @@ const WORDS = {
   connecting: 'Connecting…',
   waiting: 'Waiting for the stream to start',
   playing: 'Live',
-  reconnecting: 'The stream was interrupted. Reconnecting…',
+  reconnecting: 'The stream was interrupted.',
   failed: 'The stream cannot be played.',
   stopped: 'Stopped',
 };
@@ -215,7 +215,8 @@ export class Player extends Emitter {
   #setState(state, error = null) {
     if (this.state === state) return;
     this.state = state;
-    this.emit('state', { state, words: error && state === 'failed' ? error.sentence : this.words, error });
+    const words = state === 'reconnecting' ? `${error?.sentence ?? WORDS.reconnecting} Trying again…` : (error?.sentence ?? WORDS[state]);
+    this.emit('state', { state, words, error });
   }
 }
 

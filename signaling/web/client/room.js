@@ -313,6 +313,11 @@ export class Room extends Emitter {
     this.#signal?.send({ type: 'metadata', metadata });
   }
 
+  /** Looks for a new way through the network, as it also does by itself when the old one is lost. */
+  async restartIce() {
+    await this.#peer?.negotiate({ iceRestart: true });
+  }
+
   /** What is received in each slot, what is sent in each layer, and over what. */
   async stats() {
     if (!this.pc) throw new WeirError('closed');

@@ -215,7 +215,7 @@ export class Grid {
   /** @param {number} count of people without a tile */
   #setMore(count) {
     this.#more.hidden = count === 0;
-    this.#more.textContent = `+${count}`;
+    this.#more.textContent = count > 0 ? `+${count}` : '';
     this.#more.setAttribute('aria-label', `${count} more people. Show all.`);
   }
 

@@ -212,7 +212,7 @@ export class Prejoin {
   };
 
   async #onJoin() {
-    if (this.#busy) return;
+    while (this.#busy) await new Promise((r) => setTimeout(r, 20));
     this.#busy = true;
     remember('name', this.#name.value.trim());
     this.#notice.hidden = true;

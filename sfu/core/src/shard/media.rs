@@ -27,9 +27,8 @@ impl Shard {
             return;
         };
         let room_key = peer.conn.room;
-        let room = &mut self.rooms[room_key];
-        let Some(track_key) = room.track_on(key, mid) else { return };
-        let track = &mut room.tracks[track_key];
+        let Some(track_key) = peer.member.track_on(mid) else { return };
+        let track = &mut self.rooms[room_key].tracks[track_key];
         let Some(layer) = track.layer_index(rid) else { return };
         let new_format = track.format.replace(format) != Some(format);
         let report = sender_report(packet);

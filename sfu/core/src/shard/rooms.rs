@@ -9,6 +9,18 @@ use crate::room::{Seat, fill};
 use crate::timers::Timer;
 use crate::track::{Subscriber, rate};
 
+/// What publishers are told of the layers wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Demand {
+    /// Only what is wanted in addition.
+    More,
+    /// What is wanted now, and no more.
+    Exact,
+}
+
+/// Audio packets of 20 ms in a tick.
+const TICK_PACKETS: usize = (TICK.as_millis() / 20) as usize;
+
 impl Shard {
     /// Tells one participant.
     pub(super) fn tell(&mut self, key: usize, notice: Notice) {
@@ -58,9 +70,14 @@ impl Shard {
             slot.track = None;
             slot.egress.detach();
         }
-        self.rooms[room].loudest.retain(|t| *t != track);
+        let ended_room = &mut self.rooms[room];
+        ended_room.loudest.retain(|t| *t != track);
+        ended_room.video.retain(|t| *t != track);
+        ended_room.dominant = ended_room.dominant.filter(|t| *t != track);
         self.waiting.retain(|w| !(w.room == room && w.track == track));
-        let publisher = self.peers[ended.publisher].conn.id;
+        let owner = &mut self.peers[ended.publisher];
+        owner.member.published.retain(|(_, t)| *t != track);
+        let publisher = owner.conn.id;
         self.broadcast(room, Some(ended.publisher), Notice::TrackUnpublished(publisher, ended.id));
         // A slot that showed it is told to be empty, or gets another track, by `reassign`.
         let told = ended.subscribers.into_iter().map(|s| s.key);
@@ -83,12 +100,13 @@ impl Shard {
     /// Chooses again what every slot of a room shows.
     pub(super) fn reassign(&mut self, room: usize) {
         self.rooms[room].choose_loudest(self.now, self.config.loudest);
+        self.rooms[room].order_video();
         for key in self.rooms[room].members.clone() {
             if !self.peers[key].member.slots.is_empty() {
                 self.reassign_member(key);
             }
         }
-        self.tell_layers(room);
+        self.tell_layers(room, Demand::More);
     }
 
     /// Chooses again what the slots of one participant show, and tells it what changed.
@@ -113,15 +131,17 @@ impl Shard {
     fn choose(&self, key: usize, kind: MediaKind) -> Vec<(usize, Option<usize>)> {
         let peer = &self.peers[key];
         let room = &self.rooms[peer.conn.room];
+        let slots: Vec<usize> = (0..peer.member.slots.len()).filter(|i| peer.member.slots[*i].kind == kind).collect();
+        // Pinned tracks may be among the desired ones, so that many more are looked at.
+        let most = if kind == MediaKind::Audio { self.config.loudest } else { slots.len() * 2 };
         let desired = match peer.conn.role {
             Role::Publisher => return Vec::new(),
-            Role::Member => room.for_member(key, kind, self.config.loudest),
+            Role::Member => room.for_member(key, kind, most),
             Role::Viewer => {
                 let source = peer.member.watch.participant.and_then(|id| self.ids.get(&id).copied());
                 room.for_viewer(peer.member.watch, source, kind)
             }
         };
-        let slots: Vec<usize> = (0..peer.member.slots.len()).filter(|i| peer.member.slots[*i].kind == kind).collect();
         let seats: Vec<Seat<usize>> = slots
             .iter()
             .map(|index| {
@@ -191,9 +211,11 @@ impl Shard {
         }
         let targets = allocator::allocate(None, &requests);
         let mut told = Vec::new();
+        let mut changes = false;
         for ((index, track), target) in shown.into_iter().zip(targets) {
             let slot = &mut peer.member.slots[index];
             let changed = slot.egress.selector.set_target(now, target.layer);
+            changes |= changed;
             let reason = if slot.kind == MediaKind::Audio { Reason::Audio } else { target.reason };
             let news = slot.egress.reason.replace(reason) != Some(reason);
             if slot.kind == MediaKind::Video && (changed || news) {
@@ -202,8 +224,15 @@ impl Shard {
             }
         }
         told.into_iter().for_each(|notice| self.tell(key, notice));
+        if changes {
+            let room = self.peers[key].conn.room;
+            self.tell_layers(room, Demand::More);
+        }
         self.await_keyframes(key);
     }
+
+    /// The link to a participant carries this much.
+    pub(super) fn on_estimate(&mut self, _key: usize, _estimate: u64) {}
 
     /// Asks for the keyframes that a participant's slots wait for.
     fn await_keyframes(&mut self, key: usize) {
@@ -219,19 +248,25 @@ impl Shard {
         awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
     }
 
-    /// Tells publishers which of their layers anybody wants, where that changed.
-    fn tell_layers(&mut self, room: usize) {
+    /// Tells publishers which of their layers anybody wants, where that changed: more at once, less only at the regular
+    /// look, so that a view that changes its mind costs no restart of an encoder.
+    fn tell_layers(&mut self, room: usize, demand: Demand) {
         let mut told = Vec::new();
         let Some(room) = self.rooms.get_mut(room) else { return };
         for (_, track) in room.tracks.iter_mut().filter(|(_, t)| t.layers.len() > 1) {
-            let wanted = |index: usize| {
-                let slot = |s: &Subscriber| self.peers[s.key].member.slots.get(s.slot);
-                let targets = track.subscribers.iter().filter_map(slot).filter_map(|s| s.egress.selector.target());
-                targets.into_iter().any(|target| target == index)
-            };
-            let active: Vec<String> =
-                (0..track.layers.len()).filter(|i| wanted(*i)).map(|i| track.layer_name(i)).collect();
-            if track.told_active.as_ref() != Some(&active) {
+            let selectors = track.subscribers.iter().filter_map(|s: &Subscriber| {
+                self.peers[s.key].member.slots.get(s.slot).map(|slot| &slot.egress.selector)
+            });
+            // What is still forwarded must flow until the switch.
+            let wanted: Vec<usize> = selectors.flat_map(|s| [s.target(), s.current()]).flatten().collect();
+            let before = |name: &String| track.told_active.as_ref().is_none_or(|on| on.contains(name));
+            let active: Vec<String> = (0..track.layers.len())
+                .map(|index| (index, track.layer_name(index)))
+                .filter(|(index, name)| wanted.contains(index) || (demand == Demand::More && before(name)))
+                .map(|(_, name)| name)
+                .collect();
+            let all_as_ever = track.told_active.is_none() && active.len() == track.layers.len();
+            if track.told_active.as_ref() != Some(&active) && !all_as_ever {
                 track.told_active = Some(active.clone());
                 told.push((track.publisher, Notice::Layers { mid: track.mid.to_string(), active }));
             }
@@ -257,7 +292,10 @@ impl Shard {
         let rooms: Vec<usize> = self.rooms.iter().map(|(key, _)| key).collect();
         for room in rooms {
             self.tell_speakers(room);
-            if self.rooms[room].choose_loudest(self.now, self.config.loudest) {
+            let floor = self.rooms[room].floor();
+            self.rooms[room].choose_dominant(self.now, TICK_PACKETS);
+            let new_floor = self.rooms[room].floor() != floor;
+            if self.rooms[room].choose_loudest(self.now, self.config.loudest) || new_floor {
                 self.reassign(room);
             }
             if second {
@@ -276,6 +314,7 @@ impl Shard {
             }
             self.retarget(key);
         }
+        self.tell_layers(room, Demand::Exact);
     }
 
     fn tell_speakers(&mut self, room: usize) {

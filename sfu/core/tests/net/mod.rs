@@ -35,7 +35,6 @@ pub type Loss = Box<dyn FnMut(Instant, bool) -> bool>;
 
 pub struct Net {
     pub now: Instant,
-    pub start: Instant,
     pub shard: Shard,
     pub clients: Vec<Client>,
     pub notices: HashMap<ParticipantId, Vec<Arc<Notice>>>,
@@ -55,7 +54,6 @@ impl Net {
         let config = ShardConfig { number: 3, cert: new_certificate(), candidates: vec![server], loudest: 3 };
         Self {
             now: start,
-            start,
             shard: Shard::new(config, 7, start),
             clients: Vec::new(),
             notices: HashMap::new(),

@@ -66,12 +66,8 @@ pub(in crate::http) async fn start(app: &Arc<App>, protocol: Protocol, join: Joi
     let permit = app.limits.session()?;
     let (room, identity, role) = (Arc::clone(&join.room), join.identity.clone(), join.role);
     let mut journey = Journey::begin(&room, join.participant, role);
-    let (session, _) = app
-        .sfu
-        .join(join)
-        .await?
-        .map_err(|error| join_problem(app, &room, error))?;
-    journey.joined(role);
+    let (session, _) = app.sfu.join(join).await?.map_err(|error| join_problem(app, &room, error))?;
+    journey.joined();
     let answered = negotiate(&session, &sdp, &journey).await;
     let answer = match answered {
         Ok(answer) => answer,
@@ -83,20 +79,9 @@ pub(in crate::http) async fn start(app: &Arc<App>, protocol: Protocol, join: Joi
     journey.answered(&answer);
     let secret = auth::random_text::<24>();
     let location = format!("/{}/{room}/{secret}", protocol.name());
-    let ice = Ice {
-        server_ufrag: answer.ice_ufrag.clone(),
-        client_ufrag: client.ufrag.unwrap_or_default(),
-    };
+    let ice = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
     let headers = created_headers(&location, &ice.etag(), &app.config.ice_servers);
-    let held = Held {
-        protocol,
-        room,
-        identity,
-        session,
-        journey,
-        offer: sdp,
-        permit,
-    };
+    let held = Held { protocol, room, identity, session, journey, offer: sdp, permit };
     app.sdp_sessions.hold(app, secret, held, ice);
     Ok(created(headers, answer.sdp))
 }
@@ -120,13 +105,8 @@ fn join_problem(app: &App, room: &str, error: JoinError) -> Problem {
 }
 
 async fn negotiate(session: &Session, sdp: &str, journey: &Journey) -> Result<weir_sfu::api::Answer, Problem> {
-    let offer = Offer {
-        sdp: sdp.to_owned(),
-        tracks: Vec::new(),
-    };
-    let answered = timeout(OFFER_TIMEOUT, session.offer(offer))
-        .instrument(journey.offer())
-        .await;
+    let offer = Offer { sdp: sdp.to_owned(), tracks: Vec::new() };
+    let answered = timeout(OFFER_TIMEOUT, session.offer(offer)).instrument(journey.offer()).await;
     Ok(answered.unwrap_or(Err(SfuError::Overloaded))??)
 }
 
@@ -187,16 +167,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_offer_is_refused_before_anybody_joins() {
         for text in ["", "hello", "v=0\r\n", "m=audio"] {
-            assert_eq!(
-                read_offer(Body::from(text)).await.map_err(|p| p.code),
-                Err(Code::BadOffer),
-                "{text}"
-            );
+            assert_eq!(read_offer(Body::from(text)).await.map_err(|p| p.code), Err(Code::BadOffer), "{text}");
         }
         let huge = format!("v=0\r\nm=audio\r\n{}", "x".repeat(MAX_SDP_BYTES));
-        assert_eq!(
-            read_offer(Body::from(huge)).await.map_err(|p| p.code),
-            Err(Code::OfferTooLarge)
-        );
+        assert_eq!(read_offer(Body::from(huge)).await.map_err(|p| p.code), Err(Code::OfferTooLarge));
     }
 }

@@ -47,10 +47,7 @@ impl Protocol {
         if granted {
             return Ok(());
         }
-        Err(Problem::new(
-            Code::Forbidden,
-            format!("the token does not grant {name}"),
-        ))
+        Err(Problem::new(Code::Forbidden, format!("the token does not grant {name}")))
     }
 }
 
@@ -58,14 +55,9 @@ impl Protocol {
 pub(super) fn routes(protocol: Protocol, create: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
     let endpoint = format!("/{}/{{room}}", protocol.name());
     let resource = format!("{endpoint}/{{secret}}");
-    let methods = axum::routing::get(resource::exists)
-        .patch(resource::patch)
-        .delete(resource::delete);
+    let methods = axum::routing::get(resource::exists).patch(resource::patch).delete(resource::delete);
     Router::new()
-        .route(
-            &endpoint,
-            create.get(|| async { StatusCode::OK }).options(endpoint_options),
-        )
+        .route(&endpoint, create.get(|| async { StatusCode::OK }).options(endpoint_options))
         .route(&resource, methods.options(resource_options))
         .layer(Extension(protocol))
 }
@@ -95,16 +87,13 @@ fn options(methods: &'static str) -> impl axum::response::IntoResponseParts {
 
 /// Refuses a body of another type; parameters such as `charset` do not matter.
 fn content_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
-    let said = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = said.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }
-    Err(Problem::new(
-        Code::UnsupportedMediaType,
-        format!("the body must be {wanted}"),
-    ))
+    Err(Problem::new(Code::UnsupportedMediaType, format!("the body must be {wanted}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,9 +21,7 @@ pub(super) async fn exists(
     Path((room, secret)): Path<(String, String)>,
 ) -> Answered {
     let found = app.sdp_sessions.find(protocol, &room, &secret);
-    found
-        .map(|_| StatusCode::OK.into_response())
-        .ok_or_else(Problem::not_found)
+    found.map(|_| StatusCode::OK.into_response()).ok_or_else(Problem::not_found)
 }
 
 /// Whoever knows the URL and has a token for the room, of the identity that made the session.
@@ -36,10 +34,7 @@ fn authorize(
 ) -> Result<Resource, Problem> {
     let claims = app.auth.http_claims(headers, room)?;
     protocol.granted(&claims)?;
-    let resource = app
-        .sdp_sessions
-        .find(protocol, room, secret)
-        .ok_or_else(Problem::not_found)?;
+    let resource = app.sdp_sessions.find(protocol, room, secret).ok_or_else(Problem::not_found)?;
     if resource.identity != claims.sub {
         return Err(Problem::new(Code::Forbidden, "the session is of another identity"));
     }
@@ -79,16 +74,10 @@ pub(super) async fn patch(
         Condition::Any => match (said.ufrag, said.pwd) {
             (Some(ufrag), Some(pwd)) => {
                 let restarted = resource.restart(ufrag, pwd).await?;
-                let headers = [
-                    (header::ETAG, restarted.etag),
-                    (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into()),
-                ];
+                let headers = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
                 Ok((headers, restarted.fragment).into_response())
             }
-            _ => Err(Problem::new(
-                Code::UnacceptableOffer,
-                "an ICE restart needs new ice-ufrag and ice-pwd",
-            )),
+            _ => Err(Problem::new(Code::UnacceptableOffer, "an ICE restart needs new ice-ufrag and ice-pwd")),
         },
         Condition::Tags(tags) => {
             let ice = resource.ice();
@@ -96,10 +85,7 @@ pub(super) async fn patch(
                 return Err(Problem::new(Code::PreconditionFailed, "that ICE session is over"));
             }
             // Candidates of credentials that were never offered belong to no session.
-            if said
-                .ufrag
-                .is_some_and(|ufrag| !ice.client_ufrag.is_empty() && ufrag != ice.client_ufrag)
-            {
+            if said.ufrag.is_some_and(|ufrag| !ice.client_ufrag.is_empty() && ufrag != ice.client_ufrag) {
                 let detail = "the fragment is of another ICE session: to restart ICE, send If-Match: \"*\"";
                 return Err(Problem::new(Code::UnacceptableOffer, detail));
             }
@@ -118,23 +104,12 @@ enum Condition {
 
 impl Condition {
     fn read(headers: &HeaderMap) -> Result<Self, Problem> {
-        let values: Vec<_> = headers
-            .get_all(header::IF_MATCH)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .collect();
+        let values: Vec<_> = headers.get_all(header::IF_MATCH).iter().filter_map(|v| v.to_str().ok()).collect();
         if values.is_empty() {
-            return Err(Problem::new(
-                Code::PreconditionRequired,
-                "say which ICE session is meant: If-Match",
-            ));
+            return Err(Problem::new(Code::PreconditionRequired, "say which ICE session is meant: If-Match"));
         }
         // Entity tags here never hold a comma: ice-chars only.
-        let tags: Vec<_> = values
-            .iter()
-            .flat_map(|value| value.split(','))
-            .map(|tag| tag.trim().to_owned())
-            .collect();
+        let tags: Vec<_> = values.iter().flat_map(|value| value.split(',')).map(|tag| tag.trim().to_owned()).collect();
         match tags.iter().any(|tag| tag == "*" || tag == "\"*\"") {
             true => Ok(Self::Any),
             false => Ok(Self::Tags(tags)),
@@ -159,13 +134,7 @@ mod tests {
         assert_eq!(condition(&[]), Err(Code::PreconditionRequired));
         assert_eq!(condition(&["*"]), Ok(Condition::Any));
         assert_eq!(condition(&["\"*\""]), Ok(Condition::Any));
-        assert_eq!(
-            condition(&["\"a\", \"b\""]),
-            Ok(Condition::Tags(vec!["\"a\"".into(), "\"b\"".into()]))
-        );
-        assert_eq!(
-            condition(&["\"a\"", "\"b\""]),
-            Ok(Condition::Tags(vec!["\"a\"".into(), "\"b\"".into()]))
-        );
+        assert_eq!(condition(&["\"a\", \"b\""]), Ok(Condition::Tags(vec!["\"a\"".into(), "\"b\"".into()])));
+        assert_eq!(condition(&["\"a\"", "\"b\""]), Ok(Condition::Tags(vec!["\"a\"".into(), "\"b\"".into()])));
     }
 }

@@ -53,11 +53,7 @@ impl Ice {
 #[derive(Debug)]
 enum Ask {
     Leave(oneshot::Sender<()>),
-    Restart {
-        ufrag: String,
-        pwd: String,
-        reply: oneshot::Sender<Result<Restarted, Problem>>,
-    },
+    Restart { ufrag: String, pwd: String, reply: oneshot::Sender<Result<Restarted, Problem>> },
 }
 
 /// ICE was restarted.
@@ -93,11 +89,7 @@ impl SdpSessions {
             asks,
         };
         self.by_secret.insert(secret.clone(), resource);
-        let task = Task {
-            app: Arc::clone(app),
-            held,
-            ice,
-        };
+        let task = Task { app: Arc::clone(app), held, ice };
         app.tasks.spawn(task.run(secret, asked));
     }
 
@@ -130,10 +122,7 @@ impl Resource {
     pub(super) async fn restart(&self, ufrag: String, pwd: String) -> Result<Restarted, Problem> {
         let (reply, answer) = oneshot::channel();
         let gone = || Problem::new(Code::NotFound, "the session has ended");
-        self.asks
-            .send(Ask::Restart { ufrag, pwd, reply })
-            .await
-            .map_err(|_| gone())?;
+        self.asks.send(Ask::Restart { ufrag, pwd, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -146,11 +135,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self, secret: String, mut asked: mpsc::Receiver<Ask>) {
-        let gauge = self
-            .app
-            .metrics
-            .sessions
-            .with_label_values(&[self.held.protocol.name()]);
+        let gauge = self.app.metrics.sessions.with_label_values(&[self.held.protocol.name()]);
         gauge.inc();
         let mut waiting = None;
         let reason = loop {
@@ -200,10 +185,7 @@ impl Task {
     async fn restart(&mut self, ufrag: String, pwd: &str) -> Result<Restarted, Problem> {
         let refused = || Problem::new(Code::UnacceptableOffer, "ICE cannot be restarted on this session");
         let sdp = fragment::restarted_offer(&self.held.offer, &ufrag, pwd);
-        let offer = Offer {
-            sdp: sdp.clone(),
-            tracks: Vec::new(),
-        };
+        let offer = Offer { sdp: sdp.clone(), tracks: Vec::new() };
         let answered = timeout(OFFER_TIMEOUT, self.held.session.offer(offer)).await;
         let answer = answered.unwrap_or(Err(SfuError::Overloaded))?.map_err(|_| refused())?;
         let mut ice = self.ice.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,13 +193,7 @@ impl Task {
             return Err(refused());
         }
         self.held.offer = sdp;
-        *ice = Ice {
-            server_ufrag: answer.ice_ufrag,
-            client_ufrag: ufrag,
-        };
-        Ok(Restarted {
-            etag: ice.etag(),
-            fragment: fragment::of_answer(&answer.sdp),
-        })
+        *ice = Ice { server_ufrag: answer.ice_ufrag, client_ufrag: ufrag };
+        Ok(Restarted { etag: ice.etag(), fragment: fragment::of_answer(&answer.sdp) })
     }
 }

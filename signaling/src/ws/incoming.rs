@@ -1,16 +1,10 @@
-//! The messages of `weir.v1` (docs/PROTOCOL.md): how they are read and written.
+//! What clients say in `weir.v1` (docs/PROTOCOL.md), read from text frames.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Number, Value};
-use weir_sfu::allocator::Reason;
-use weir_sfu::api::{
-    Assignment, CloseReason, Milestone, Notice, OfferedTrack, ParticipantId, ParticipantInfo, PublishedTrack, SlotView,
-    Source, Speaker, TrackId, TrackInfo, View,
-};
+use weir_sfu::api::{OfferedTrack, SlotView, Source, TrackId, View};
 
-use crate::config::IceServer;
 use crate::error::{Code, Problem};
-use crate::limits::MAX_SDP_BYTES;
 
 /// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
@@ -29,7 +23,7 @@ const MAX_COMPLAINT_CHARS: usize = 200;
 
 /// What a client says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum ClientMessage {
+pub(super) enum ClientMessage {
     /// Enter the room, or come back into it.
     Join(Join),
     /// Negotiate the connection.
@@ -55,19 +49,19 @@ pub enum ClientMessage {
 
 /// The first message of a WebSocket.
 #[derive(Clone, PartialEq, Deserialize)]
-pub struct Join {
+pub(super) struct Join {
     /// The name to show.
     #[serde(default)]
-    pub name: Option<String>,
+    pub(super) name: Option<String>,
     /// The token; needed when keys are configured.
     #[serde(default)]
-    pub token: Option<String>,
+    pub(super) token: Option<String>,
     /// Free text of the application.
     #[serde(default)]
-    pub metadata: String,
+    pub(super) metadata: String,
     /// The word of an earlier `joined`, to come back as the same participant.
     #[serde(default)]
-    pub resume: Option<String>,
+    pub(super) resume: Option<String>,
 }
 
 impl std::fmt::Debug for Join {
@@ -79,16 +73,16 @@ impl std::fmt::Debug for Join {
 
 /// A message that was not taken, and what to answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// The `id` of the message, where it had one.
-    pub id: Option<Number>,
+    pub(super) id: Option<Number>,
     /// Why.
-    pub problem: Problem,
+    pub(super) problem: Problem,
 }
 
 impl ClientMessage {
     /// Reads a text frame.
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(text: &str) -> Result<Self, Refusal> {
         let value: Value = serde_json::from_str(text).map_err(|error| bad(None, &error.to_string()))?;
         let id = match value.get("id") {
             Some(Value::Number(id)) => Some(id.clone()),
@@ -107,10 +101,7 @@ impl ClientMessage {
             "view" => Self::View(read::<ViewMessage>(kind, value)?.checked()?),
             "mute" => {
                 let mute: MuteMessage = read(kind, value)?;
-                let track = mute
-                    .track
-                    .parse()
-                    .map_err(|_| complaint(kind, "`track` is not the id of a track"))?;
+                let track = mute.track.parse().map_err(|_| complaint(kind, "`track` is not the id of a track"))?;
                 Self::Mute(track, mute.muted)
             }
             "metadata" => {
@@ -201,23 +192,13 @@ impl Join {
 
 impl OfferMessage {
     fn checked(self) -> Result<ClientMessage, Problem> {
-        if self.sdp.len() > MAX_SDP_BYTES {
-            return Err(Problem::new(
-                Code::OfferTooLarge,
-                format!("an offer has at most {MAX_SDP_BYTES} bytes"),
-            ));
-        }
         at_most("offer", "tracks", self.tracks.len(), MAX_LIST)?;
         for track in &self.tracks {
             at_most("offer", "mid", track.mid.len(), MAX_MID_BYTES)?;
             at_most("offer", "label", track.label.len(), MAX_LABEL_BYTES)?;
         }
         let tracks = self.tracks.into_iter().map(OfferedTrackMessage::into_offered).collect();
-        Ok(ClientMessage::Offer {
-            id: self.id,
-            sdp: self.sdp,
-            tracks,
-        })
+        Ok(ClientMessage::Offer { id: self.id, sdp: self.sdp, tracks })
     }
 }
 
@@ -230,27 +211,15 @@ impl OfferedTrackMessage {
             SourceName::ScreenAudio => Source::ScreenAudio,
             SourceName::Custom => Source::Custom,
         };
-        OfferedTrack {
-            mid: self.mid,
-            source,
-            label: self.label,
-            muted: self.muted,
-        }
+        OfferedTrack { mid: self.mid, source, label: self.label, muted: self.muted }
     }
 }
 
 impl ViewMessage {
     fn checked(self) -> Result<View, Problem> {
         at_most("view", "slots", self.slots.len(), MAX_LIST)?;
-        let slots = self
-            .slots
-            .into_iter()
-            .map(SlotViewMessage::checked)
-            .collect::<Result<_, _>>()?;
-        Ok(View {
-            auto: self.auto.unwrap_or(true),
-            slots,
-        })
+        let slots = self.slots.into_iter().map(SlotViewMessage::checked).collect::<Result<_, _>>()?;
+        Ok(View { auto: self.auto.unwrap_or(true), slots })
     }
 }
 
@@ -266,13 +235,7 @@ impl SlotViewMessage {
             (None, Some(height)) => (pixels(height * 16.0 / 9.0)?, pixels(height)?),
             (Some(width), Some(height)) => (pixels(width)?, pixels(height)?),
         };
-        Ok(SlotView {
-            mid: self.mid,
-            track,
-            width,
-            height,
-            priority: self.priority,
-        })
+        Ok(SlotView { mid: self.mid, track, width, height, priority: self.priority })
     }
 }
 
@@ -302,173 +265,7 @@ fn complaint(kind: &str, what: &str) -> Problem {
 
 fn bad(id: Option<Number>, what: &str) -> Refusal {
     let text: String = what.chars().take(MAX_COMPLAINT_CHARS).collect();
-    Refusal {
-        id,
-        problem: Problem::new(Code::BadMessage, text),
-    }
-}
-
-/// What the server says.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-#[expect(missing_docs, reason = "docs/PROTOCOL.md describes every message and field")]
-pub enum ServerMessage<'a> {
-    Joined {
-        participant: ParticipantId,
-        room: &'a str,
-        participants: &'a [ParticipantInfo],
-        ice_servers: Vec<IceServerInfo<'a>>,
-        resume: &'a str,
-        limits: RoomLimits,
-    },
-    Answer {
-        id: &'a Number,
-        sdp: &'a str,
-        tracks: &'a [PublishedTrack],
-    },
-    ParticipantJoined {
-        participant: &'a ParticipantInfo,
-    },
-    ParticipantUpdated {
-        participant: &'a ParticipantInfo,
-    },
-    ParticipantLeft {
-        participant: ParticipantId,
-        reason: CloseReason,
-    },
-    TrackPublished {
-        participant: ParticipantId,
-        track: &'a TrackInfo,
-    },
-    TrackUnpublished {
-        participant: ParticipantId,
-        track: TrackId,
-    },
-    TrackMuted {
-        participant: ParticipantId,
-        track: TrackId,
-        muted: bool,
-    },
-    Slots {
-        assignments: &'a [Assignment],
-    },
-    Speakers {
-        speakers: &'a [Speaker],
-    },
-    Layers {
-        mid: &'a str,
-        active: &'a [String],
-    },
-    Quality {
-        mid: &'a str,
-        layer: Option<&'a str>,
-        reason: Reason,
-    },
-    Connection {
-        state: Milestone,
-    },
-    Error {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a Number>,
-        code: Code,
-        message: &'a str,
-    },
-    Closed {
-        reason: CloseReason,
-    },
-    Pong {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        id: Option<&'a Number>,
-    },
-}
-
-impl<'a> ServerMessage<'a> {
-    /// The message that brings this notice to the client.
-    pub fn from_notice(notice: &'a Notice) -> Self {
-        match notice {
-            Notice::Milestone(state) => Self::Connection { state: *state },
-            Notice::ParticipantJoined(participant) => Self::ParticipantJoined { participant },
-            Notice::ParticipantUpdated(participant) => Self::ParticipantUpdated { participant },
-            Notice::ParticipantLeft(participant, reason) => Self::ParticipantLeft {
-                participant: *participant,
-                reason: *reason,
-            },
-            Notice::TrackPublished(participant, track) => Self::TrackPublished {
-                participant: *participant,
-                track,
-            },
-            Notice::TrackUnpublished(participant, track) => Self::TrackUnpublished {
-                participant: *participant,
-                track: *track,
-            },
-            Notice::TrackMuted(participant, track, muted) => Self::TrackMuted {
-                participant: *participant,
-                track: *track,
-                muted: *muted,
-            },
-            Notice::Slots(assignments) => Self::Slots { assignments },
-            Notice::Speakers(speakers) => Self::Speakers { speakers },
-            Notice::Layers { mid, active } => Self::Layers { mid, active },
-            Notice::Quality { mid, layer, reason } => Self::Quality {
-                mid,
-                layer: layer.as_deref(),
-                reason: *reason,
-            },
-            Notice::Closed(reason) => Self::Closed { reason: *reason },
-        }
-    }
-
-    /// The error that answers a message.
-    pub fn refusal(id: Option<&'a Number>, problem: &'a Problem) -> Self {
-        Self::Error {
-            id,
-            code: problem.code,
-            message: &problem.detail,
-        }
-    }
-
-    /// The text frame.
-    pub fn to_text(&self) -> String {
-        // Writing plain data to memory does not fail; an empty frame would be ignored by the client.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-/// One entry of `iceServers`, as `RTCPeerConnection` takes it.
-#[derive(Debug, Serialize)]
-#[expect(missing_docs, reason = "the field names of RTCIceServer")]
-pub struct IceServerInfo<'a> {
-    pub urls: [&'a str; 1],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<&'a str>,
-}
-
-impl<'a> From<&'a IceServer> for IceServerInfo<'a> {
-    fn from(server: &'a IceServer) -> Self {
-        Self {
-            urls: [&server.url],
-            username: server.username.as_deref(),
-            credential: server.credential.as_ref().map(|credential| credential.expose()),
-        }
-    }
-}
-
-/// `limits` of `joined`.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[expect(missing_docs, reason = "docs/PROTOCOL.md describes them")]
-pub struct RoomLimits {
-    pub slots: SlotLimits,
-    pub participants: usize,
-}
-
-/// The most slots that make sense in an offer.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[expect(missing_docs, reason = "docs/PROTOCOL.md describes them")]
-pub struct SlotLimits {
-    pub audio: usize,
-    pub video: usize,
+    Refusal { id, problem: Problem::new(Code::BadMessage, text) }
 }
 
 #[cfg(test)]
@@ -482,32 +279,20 @@ mod tests {
         ClientMessage::parse(text).expect_err("refused").problem.code
     }
 
-    fn to_json(message: &ServerMessage<'_>) -> Value {
-        serde_json::from_str(&message.to_text()).expect("JSON")
-    }
-
     #[test]
     fn a_join_is_read_and_its_token_is_not_printed() {
         let text = r#"{"type":"join","name":"Ann","token":"canary","unknown":1}"#;
         let message = ClientMessage::parse(text).expect("a join");
         assert!(!format!("{message:?}").contains("canary"));
-        let ClientMessage::Join(join) = message else {
-            panic!("not a join")
-        };
-        assert_eq!(
-            (join.name.as_deref(), join.token.as_deref()),
-            (Some("Ann"), Some("canary"))
-        );
+        let ClientMessage::Join(join) = message else { panic!("not a join") };
+        assert_eq!((join.name.as_deref(), join.token.as_deref()), (Some("Ann"), Some("canary")));
     }
 
     #[test]
     fn a_join_without_a_name_says_so() {
         let refusal = ClientMessage::parse(r#"{"type":"join"}"#).expect_err("refused");
         assert!(refusal.problem.detail.contains("`name`"), "{}", refusal.problem.detail);
-        assert!(
-            ClientMessage::parse(r#"{"type":"join","resume":"x"}"#).is_ok(),
-            "who comes back has a name already"
-        );
+        assert!(ClientMessage::parse(r#"{"type":"join","resume":"x"}"#).is_ok(), "who comes back has a name already");
     }
 
     #[test]
@@ -525,8 +310,6 @@ mod tests {
         let refusal = ClientMessage::parse(r#"{"type":"offer","id":3}"#).expect_err("refused");
         assert_eq!(refusal.id, Some(Number::from(3)));
         assert!(refusal.problem.detail.contains("sdp"), "{}", refusal.problem.detail);
-        let huge = json!({"type": "offer", "id": 4, "sdp": "x".repeat(MAX_SDP_BYTES + 1)});
-        assert_eq!(code(&huge.to_string()), Code::OfferTooLarge);
     }
 
     #[test]
@@ -534,9 +317,7 @@ mod tests {
         let text = json!({"type": "view", "slots": [
             {"mid": "1", "width": 0.4, "height": 99999.0, "track": "t0000000000000001"},
             {"mid": "2", "height": 0}, {"mid": "3"}, {"mid": "4", "track": null, "priority": 255}]});
-        let Ok(ClientMessage::View(view)) = ClientMessage::parse(&text.to_string()) else {
-            panic!("not a view")
-        };
+        let Ok(ClientMessage::View(view)) = ClientMessage::parse(&text.to_string()) else { panic!("not a view") };
         assert!(view.auto);
         let sizes: Vec<_> = view.slots.iter().map(|slot| (slot.width, slot.height)).collect();
         assert_eq!(sizes, [(1, u16::MAX), (0, 0), UNSAID_SIZE, UNSAID_SIZE]);
@@ -545,85 +326,13 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_refused() {
-        for text in [
-            "",
-            "x",
-            "[]",
-            "1",
-            "null",
-            "{}",
-            r#"{"type":1}"#,
-            r#"{"type":"nonsense"}"#,
-        ] {
+        for text in ["", "x", "[]", "1", "null", "{}", r#"{"type":1}"#, r#"{"type":"nonsense"}"#] {
             assert_eq!(code(text), Code::BadMessage, "{text}");
         }
         assert_eq!(code(r#"{"type":"mute","track":"x","muted":true}"#), Code::BadMessage);
-        assert_eq!(
-            code(r#"{"type":"view","slots":[{"mid":"0","width":-1,"height":1}]}"#),
-            Code::BadMessage
-        );
+        assert_eq!(code(r#"{"type":"view","slots":[{"mid":"0","width":-1,"height":1}]}"#), Code::BadMessage);
         let long = json!({"type": "metadata", "metadata": "x".repeat(MAX_METADATA_BYTES + 1)});
         assert_eq!(code(&long.to_string()), Code::BadMessage);
-    }
-
-    #[test]
-    fn what_the_server_says_has_the_documented_form() {
-        let assignments = [Assignment {
-            mid: "4".into(),
-            kind: weir_sfu::api::MediaKind::Video,
-            participant: None,
-            track: None,
-        }];
-        let slots = to_json(&ServerMessage::Slots {
-            assignments: &assignments,
-        });
-        let want = json!({"type": "slots", "assignments": [
-            {"mid": "4", "kind": "video", "participant": null, "track": null}]});
-        assert_eq!(slots, want);
-        let quality = Notice::Quality {
-            mid: "4".into(),
-            layer: Some("h".into()),
-            reason: Reason::NearestSize {
-                wanted: 360,
-                chosen: 540,
-            },
-        };
-        let want = json!({"type": "quality", "mid": "4", "layer": "h",
-            "reason": {"code": "nearest-size", "wanted": 360, "chosen": 540}});
-        assert_eq!(to_json(&ServerMessage::from_notice(&quality)), want);
-        let left = Notice::ParticipantLeft(ParticipantId(255), CloseReason::PeerClosed);
-        let want = json!({"type": "participant-left", "participant": "p00000000000000ff", "reason": "peer-closed"});
-        assert_eq!(to_json(&ServerMessage::from_notice(&left)), want);
-        let state = Notice::Milestone(Milestone::IceConnected);
-        assert_eq!(
-            to_json(&ServerMessage::from_notice(&state)),
-            json!({"type": "connection", "state": "ice-connected"})
-        );
-        assert_eq!(to_json(&ServerMessage::Pong { id: None }), json!({"type": "pong"}));
-    }
-
-    #[test]
-    fn joined_has_the_documented_form() {
-        let server = IceServer {
-            url: "stun:h".into(),
-            username: None,
-            credential: None,
-        };
-        let joined = ServerMessage::Joined {
-            participant: ParticipantId(1),
-            room: "demo",
-            participants: &[],
-            ice_servers: vec![(&server).into()],
-            resume: "word",
-            limits: RoomLimits {
-                slots: SlotLimits { audio: 3, video: 49 },
-                participants: 100,
-            },
-        };
-        let want = json!({"type": "joined", "participant": "p0000000000000001", "room": "demo", "participants": [],
-            "iceServers": [{"urls": ["stun:h"]}], "resume": "word",
-            "limits": {"slots": {"audio": 3, "video": 49}, "participants": 100}});
-        assert_eq!(to_json(&joined), want);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -1,0 +1,66 @@
+// The web app, as a person uses it.
+
+import { join } from 'node:path';
+
+import { newPage } from './browsers.mjs';
+import { OUT } from './server.mjs';
+import { until } from './wait.mjs';
+
+const byId = (id) => `[data-testid="${id}"]`;
+
+/** Opens the room's page in a new page of `browser` and joins under `name`. */
+export async function enterRoom(browser, server, room, name, prepare = async () => {}) {
+  const page = await newPage(browser);
+  await prepare(page);
+  await page.goto(`${server.url}/r/${room}`);
+  await joinForm(page, name);
+  await connected(page);
+  return page;
+}
+
+/** Fills in the form that a room's page begins with. */
+export async function joinForm(page, name) {
+  const input = await page.waitForSelector(byId('name-input'), { visible: true });
+  await input.evaluate((element) => (element.value = ''));
+  await input.type(name);
+  await page.click(byId('join-button'));
+}
+
+/** Resolves when the page's connection stands. */
+export async function connected(page) {
+  const states = () =>
+    page.evaluate(() => {
+      const pc = window.weir?.pc;
+      return { connection: pc?.connectionState, ice: pc?.iceConnectionState, signaling: pc?.signalingState };
+    });
+  let last;
+  await until('the page is connected', async () => (last = await states()).connection === 'connected').catch((error) => {
+    throw new Error(`${error.message}: ${JSON.stringify(last)}`);
+  });
+}
+
+/** The names on the tiles that are shown, sorted. */
+export function tileNames(page) {
+  return page.evaluate(() => {
+    const shown = [...document.querySelectorAll('[data-testid="tile"]')].filter((tile) => tile.checkVisibility());
+    return shown.map((tile) => tile.querySelector('[data-testid="tile-name"]')?.textContent?.trim() ?? '').sort();
+  });
+}
+
+/** Resolves when the tiles of the others name exactly `names`; one's own tile may be there too. */
+export async function waitForNames(page, own, names, ms = 20_000) {
+  const wanted = [...names].sort().join(', ');
+  let seen = '';
+  const fits = async () => {
+    // Own tiles say so in words of their own ("Ada (you)"): what begins with the own name is not another's.
+    seen = (await tileNames(page)).filter((name) => !name.startsWith(own)).join(', ');
+    return seen === wanted;
+  };
+  await until(`${own} sees ${wanted}`, fits, ms).catch((error) => {
+    throw new Error(`${error.message}; sees ${seen}`);
+  });
+}
+
+export async function screenshot(page, name) {
+  await page.screenshot({ path: join(OUT, `${name}.png`) });
+}

@@ -1,0 +1,139 @@
+// Rooms in the web app: who sees whom, who comes, who goes, and that nobody negotiates for anybody else.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, test } from 'node:test';
+
+import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } from './lib/browsers.mjs';
+import { paintCamera, pictureColours } from './lib/colours.mjs';
+import { assertFlows, inbound, negotiationState, waitForMedia } from './lib/media.mjs';
+import { connected, enterRoom, joinForm, screenshot, waitForNames } from './lib/room.mjs';
+import { startServer } from './lib/server.mjs';
+import { sleep, until } from './lib/wait.mjs';
+
+const browsers = {};
+let server;
+
+before(async () => {
+  server = await startServer('room');
+  if (haveChromium) browsers.chromium = await launchChromium();
+  if (haveFirefox) browsers.firefox = await launchFirefox();
+});
+
+after(async () => {
+  await Promise.all(Object.values(browsers).map((browser) => browser.close()));
+  await server?.stop();
+});
+
+const rooms = [
+  { title: 'three Chromium pages', members: { Ada: 'chromium', Bo: 'chromium', Cy: 'chromium' }, fourth: 'chromium' },
+  { title: 'Firefox and Chromium mixed', members: { Ada: 'firefox', Bo: 'chromium', Cy: 'firefox' }, fourth: 'chromium' },
+];
+
+for (const [index, { title, members, fourth }] of rooms.entries()) {
+  const missing = Object.values(members).includes('firefox') && !haveFirefox ? 'Firefox is not installed' : false;
+  describe(title, { skip: !haveChromium ? 'Chromium is not installed' : missing }, () => {
+    const room = `room-${index}`;
+    const names = Object.keys(members);
+    const pages = {};
+    const othersOf = (name, all = names) => all.filter((other) => other !== name);
+
+    before(async () => {
+      for (const name of names) pages[name] = await enterRoom(browsers[members[name]], server, room, name);
+    });
+
+    after(async () => {
+      await Promise.all(Object.values(pages).map(closePage));
+    });
+
+    afterEach(async (context) => {
+      for (const name of names) await screenshot(pages[name], `${room}-${name}`).catch(() => {});
+      for (const name of names) assert.deepEqual(pages[name].complaints, [], `${name}'s page, ${context.name}`);
+    });
+
+    test('every page decodes the others for ten seconds, sound included', async () => {
+      for (const name of names) await waitForMedia(pages[name], 2);
+      await assertFlows(pages, 2, 10);
+    });
+
+    test('every page names the others', async () => {
+      for (const name of names) await waitForNames(pages[name], name, othersOf(name));
+    });
+
+    test('a fourth comes and goes, and nobody renegotiates', async () => {
+      const earlier = {};
+      for (const name of names) earlier[name] = await negotiationState(pages[name]);
+      const joined = await enterRoom(browsers[fourth], server, room, 'Dee');
+      await waitForMedia(joined, 3);
+      await waitForNames(joined, 'Dee', names);
+      for (const name of names) {
+        await waitForNames(pages[name], name, [...othersOf(name), 'Dee']);
+        await waitForMedia(pages[name], 3);
+      }
+      await screenshot(pages[names[0]], `${room}-four`);
+      await closePage(joined);
+      for (const name of names) await waitForNames(pages[name], name, othersOf(name));
+      await assertFlows(pages, 2, 3);
+      for (const name of names) {
+        assert.deepEqual(await negotiationState(pages[name]), earlier[name], `${name} has renegotiated`);
+      }
+    });
+
+    test('a page that reloads is back within three seconds and leaves no ghost', async () => {
+      const [name] = names;
+      const started = performance.now();
+      await pages[name].reload();
+      if ((await pages[name].$('[data-testid="join-button"]')) !== null) await joinForm(pages[name], name);
+      await connected(pages[name]);
+      await until('the reloaded page decodes the others', async () => {
+        const lines = Object.values(await inbound(pages[name]));
+        return lines.filter((line) => line.kind === 'video' && line.frames > 0).length === 2;
+      });
+      const back = performance.now() - started;
+      assert.ok(back < 3000, `back after ${Math.round(back)} ms`);
+      for (const other of othersOf(name)) await waitForNames(pages[other], other, othersOf(other), 3000);
+      await assertFlows(pages, 2, 3);
+    });
+  });
+}
+
+describe('what is on a tile', { skip: haveChromium ? false : 'Chromium is not installed' }, () => {
+  const colours = { Ada: [220, 30, 30], Bo: [30, 200, 30], Cy: [40, 60, 230] };
+
+  /** Whose colour it is, as near as a codec has left it. */
+  const nearest = (shown) => {
+    const distance = (name) => Math.hypot(...colours[name].map((value, channel) => value - shown[channel]));
+    return Object.keys(colours).sort((a, b) => distance(a) - distance(b))[0];
+  };
+
+  test('the tile named Ada shows Ada, and so on', async () => {
+    const pages = {};
+    for (const [name, colour] of Object.entries(colours)) {
+      const paint = (page) => page.evaluateOnNewDocument(paintCamera, colour);
+      pages[name] = await enterRoom(browsers.chromium, server, 'colours', name, paint);
+    }
+    for (const [name, page] of Object.entries(pages)) {
+      await waitForMedia(page, 2);
+      for (const other of Object.keys(colours).filter((each) => each !== name)) {
+        await until(`${other}'s tile at ${name} is of ${other}'s colour`, async () => {
+          const shown = (await pictureColours(page))[other];
+          return shown && nearest(shown) === other;
+        });
+      }
+    }
+    await screenshot(pages.Ada, 'colours');
+    await Promise.all(Object.values(pages).map(closePage));
+  });
+
+  test('a page that is closed is gone from the others at once', async () => {
+    const ada = await enterRoom(browsers.chromium, server, 'gone', 'Ada');
+    const bo = await enterRoom(browsers.chromium, server, 'gone', 'Bo');
+    await waitForNames(ada, 'Ada', ['Bo']);
+    await closePage(bo);
+    await waitForNames(ada, 'Ada', [], 2000);
+    const earlier = await inbound(ada);
+    await sleep(500);
+    const now = await inbound(ada);
+    for (const [mid, line] of Object.entries(now)) assert.equal(line.packets, earlier[mid].packets, `line ${mid}`);
+    await closePage(ada);
+  });
+});
