@@ -3,51 +3,102 @@
 use super::epoch::{Epoch, Epochs};
 use super::sequence::Mapped;
 
-/// Picture ids are 15 bits at most; shorter counters are the lower bits of such a number.
-const FULL: u16 = 0x7fff;
-
-/// Shifts a source's counter so that the first value of an epoch follows the last one sent before it.
+/// Shifts a source's counter so that the first value of an epoch follows the last one sent before it, and so that
+/// values left out on purpose leave no gap.
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
-    /// What is added in each epoch; none before the epoch's first value.
-    offsets: Epochs<Option<u16>>,
-    /// The newest value sent, 15 bits.
+    /// What holds in each epoch; none before the epoch's first value.
+    shifts: Epochs<Option<Shift>>,
+    /// The newest value sent.
     newest: Option<u16>,
 }
 
 impl Counter {
     pub(super) const fn new() -> Self {
-        Self { offsets: Epochs::new(), newest: None }
+        Self { shifts: Epochs::new(), newest: None }
     }
 
     /// Opens an epoch; `first` is what its first packet carries, if it has the field at all.
     pub(super) fn switch(&mut self, epoch: Epoch, first: Option<u16>) {
-        let offset = first.map(|value| self.anchor(value));
-        self.offsets.open(epoch, offset);
+        let shift = first.map(|value| self.anchor(value));
+        self.shifts.open(epoch, shift);
     }
 
-    /// The value to send for `value`, a number of `bits` bits. None: the epoch is forgotten.
+    /// The value to send for `value`, a number of `bits` bits. None: the epoch is forgotten, or the value was
+    /// [left out](Self::leave_out).
     pub(super) fn rewrite(&mut self, packet: Mapped, value: u16, bits: u32) -> Option<u16> {
-        let mask = (1 << bits) - 1;
-        let offset = match self.offsets.get(packet.epoch)? {
-            Some(offset) => offset,
-            None => {
-                let offset = self.anchor(value);
-                self.offsets.open(packet.epoch, Some(offset));
-                offset
-            }
-        };
-        let out = value.wrapping_add(offset) & mask;
+        let mask = mask(bits);
+        let mut shift = self.shifts.get(packet.epoch)?.unwrap_or_else(|| self.anchor(value));
+        let out = shift.take(value, mask)? & mask;
+        self.shifts.put(packet.epoch, Some(shift));
         if !packet.late {
             // The upper bits go on from what they were, so that a longer counter can follow a shorter one.
             let newest = self.newest.unwrap_or(out);
-            self.newest = Some(newest.wrapping_add(out.wrapping_sub(newest) & mask) & FULL);
+            self.newest = Some(newest.wrapping_add(out.wrapping_sub(newest) & mask));
         }
         Some(out)
     }
 
-    /// The offset that makes `value` the successor of the newest; none before the first.
-    fn anchor(&self, value: u16) -> u16 {
-        self.newest.map_or(0, |n| n.wrapping_add(1).wrapping_sub(value))
+    /// Nothing with `value` is sent: what is newer moves up by one. Without effect on a value that is not newer than
+    /// all of its epoch, for its number can no longer be given to another.
+    pub(super) fn leave_out(&mut self, epoch: Epoch, value: u16, bits: u32) {
+        if let Some(Some(mut shift)) = self.shifts.get(epoch) {
+            shift.leave_out(value, mask(bits));
+            self.shifts.put(epoch, Some(shift));
+        }
+    }
+
+    /// The shift that makes `value` the successor of the newest; none before the first.
+    fn anchor(&self, value: u16) -> Shift {
+        let offset = self.newest.map_or(0, |n| n.wrapping_add(1).wrapping_sub(value));
+        Shift { offset, newest: value, left_out: 0 }
+    }
+}
+
+const fn mask(bits: u32) -> u16 {
+    u16::MAX >> (u16::BITS - bits)
+}
+
+/// What is added to the values of one epoch.
+#[derive(Debug, Clone, Copy)]
+struct Shift {
+    /// What is added to the newest value.
+    offset: u16,
+    /// The newest value that came.
+    newest: u16,
+    /// Which of the values up to the newest are left out: bit n is `newest - n`.
+    left_out: u128,
+}
+
+impl Shift {
+    fn take(&mut self, value: u16, mask: u16) -> Option<u16> {
+        if self.advance(value, mask).is_some() {
+            return Some(value.wrapping_add(self.offset));
+        }
+        let behind = u32::from(self.newest.wrapping_sub(value) & mask);
+        if self.left_out.checked_shr(behind).unwrap_or(0) & 1 == 1 {
+            return None;
+        }
+        let newer = u128::MAX.checked_shl(behind).map_or(u128::MAX, |older| !older);
+        let removed = (self.left_out & newer).count_ones() as u16;
+        Some(value.wrapping_add(self.offset).wrapping_add(removed))
+    }
+
+    fn leave_out(&mut self, value: u16, mask: u16) {
+        if self.advance(value, mask).is_some() {
+            self.left_out |= 1;
+            self.offset = self.offset.wrapping_sub(1);
+        }
+    }
+
+    /// Counts on to `value`, if it is newer than all before.
+    fn advance(&mut self, value: u16, mask: u16) -> Option<()> {
+        let ahead = value.wrapping_sub(self.newest) & mask;
+        if ahead == 0 || ahead > mask / 2 {
+            return None;
+        }
+        self.newest = value;
+        self.left_out = self.left_out.checked_shl(ahead.into()).unwrap_or(0);
+        Some(())
     }
 }

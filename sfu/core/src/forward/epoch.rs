@@ -27,6 +27,13 @@ impl<T: Copy> Epochs<T> {
         self.newest = Some(epoch);
     }
 
+    /// Says anew what holds in `epoch`, if it is remembered.
+    pub(super) fn put(&mut self, epoch: Epoch, value: T) {
+        if let Some((_, place)) = self.kept[Self::place(epoch)].as_mut().filter(|(kept, _)| *kept == epoch) {
+            *place = value;
+        }
+    }
+
     /// What holds in `epoch`; none if it was never opened or is forgotten.
     pub(super) fn get(&self, epoch: Epoch) -> Option<T> {
         self.kept[Self::place(epoch)].filter(|(kept, _)| *kept == epoch).map(|(_, value)| value)

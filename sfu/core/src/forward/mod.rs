@@ -9,6 +9,9 @@
 //! | [`timestamp`] | RTP timestamps: one clock over all sources, never backwards on a new frame |
 //! | [`vp8`], [`vp9`] | picture ids and what counts with them in the payload descriptor |
 //! | [`red`] | plain Opus out of RED, for receivers without it |
+//! | [`dependency`] | the dependency descriptor: frame numbers, active decode targets |
+//! | [`svc`] | which packets pass for a target layer of a scalable stream |
+//! | [`rates`] | counts only: what each layer costs |
 //! | [`mod@inspect`] | reads only: where keyframes start, layers, resolution |
 //!
 //! Every change of source is an [`Epoch`]. [`SequenceMapper::switch`] opens it and [`SequenceMapper::forward`] says
@@ -20,17 +23,24 @@
 mod bits;
 pub mod codec;
 mod counter;
+pub mod dependency;
 mod epoch;
 pub mod inspect;
+pub mod layer;
+pub mod rates;
 pub mod red;
 pub mod sequence;
+pub mod svc;
 pub mod timestamp;
 pub mod vp8;
 pub mod vp9;
 
 pub use epoch::{EPOCHS_KEPT, Epoch};
 pub use inspect::{PacketInfo, inspect};
+pub use layer::{Layer, LayerSet};
+pub use rates::{LayerMeter, LayerRates};
 pub use sequence::{Mapped, SequenceMapper};
+pub use svc::{FilterVerdict, FrameInfo, FrameReader, FrameSource, LayerFilter};
 pub use timestamp::{Basis, SenderReport, TimestampMapper};
 pub use vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
 pub use vp9::{Vp9Descriptor, Vp9Fields, Vp9Rewriter};

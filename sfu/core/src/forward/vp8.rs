@@ -1,6 +1,8 @@
 //! VP8 payload descriptors of one subscription (RFC 7741, section 4.2): picture id, TL0PICIDX and KEYIDX count on over
-//! switches, each in its own width. Within an epoch they keep their distances, so what a dropped temporal layer leaves
-//! open stays open.
+//! switches, each in its own width.
+//!
+//! The picture ids of a dropped temporal layer are closed up: a receiver holds a frame of a higher temporal layer back
+//! while it takes a picture id before it for missing. A picture that was lost keeps its number.
 
 pub use super::codec::vp8::Vp8Descriptor;
 use super::counter::Counter;
@@ -78,6 +80,13 @@ impl Vp8Rewriter {
         self.picture_id.switch(epoch, first.picture_id);
         self.tl0_pic_idx.switch(epoch, first.tl0_pic_idx.map(u16::from));
         self.key_idx.switch(epoch, first.key_idx.map(u16::from));
+    }
+
+    /// The picture of a packet with `descriptor` is dropped; say so for every packet of it.
+    pub fn drop(&mut self, epoch: Epoch, descriptor: &Vp8Descriptor) {
+        if let Some(id) = descriptor.picture_id {
+            self.picture_id.leave_out(epoch, id.value, if id.long { LONG_PICTURE_ID } else { SHORT_PICTURE_ID });
+        }
     }
 
     /// What the descriptor of `packet` shall say. None: its epoch is unknown or forgotten, and it is not to be sent.

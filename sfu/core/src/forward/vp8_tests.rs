@@ -212,3 +212,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn picture_ids_of_a_dropped_temporal_layer_are_closed_up() {
+    let mut rewriter = Vp8Rewriter::new();
+    switch(&mut rewriter, A, &long(0x7ffe, 70, 7));
+    // Both packets of the dropped picture say so.
+    rewriter.drop(A, &parse(&long(0x7fff, 70, 7)));
+    rewriter.drop(A, &parse(&long(0x7fff, 70, 7)));
+    assert_eq!(send(&mut rewriter, A, &long(0, 70, 7)).0, Some(0x7fff));
+    rewriter.drop(A, &parse(&long(1, 70, 7)));
+    // 2 is lost, and comes late.
+    assert_eq!(send(&mut rewriter, A, &long(3, 71, 7)).0, Some(1));
+    assert_eq!(resend(&mut rewriter, A, &long(2, 71, 7)).0, Some(0));
+    assert_eq!(resend(&mut rewriter, A, &long(0, 70, 7)).0, Some(0x7fff));
+    assert_eq!(resend(&mut rewriter, A, &long(0x7ffe, 70, 7)).0, Some(0x7ffe));
+    assert_eq!(rewriter.rewrite(of(A, true), &parse(&long(1, 70, 7))), None, "it was dropped");
+    rewriter.drop(A, &parse(&long(2, 71, 7)));
+    assert_eq!(send(&mut rewriter, A, &long(4, 71, 7)).0, Some(2), "too late to close up");
+    assert_eq!(switch(&mut rewriter, B, &long(900, 9, 9)).0, Some(3));
+}
+
+#[test]
+fn a_short_picture_id_is_closed_up_in_its_own_width() {
+    let mut rewriter = Vp8Rewriter::new();
+    switch(&mut rewriter, A, &short(126));
+    rewriter.drop(A, &parse(&short(127)));
+    assert_eq!(send(&mut rewriter, A, &short(0)).0, Some(127));
+    assert_eq!(send(&mut rewriter, A, &short(1)).0, Some(0));
+}

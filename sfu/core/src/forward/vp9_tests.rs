@@ -142,3 +142,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn pictures_without_their_upper_spatial_layers_are_numbered_without_gaps() {
+    let mut rewriter = Vp9Rewriter::new();
+    let text = include_str!("testdata/chromium-vp9-l3t3.txt");
+    let lines = text.lines().filter(|l| !l.starts_with('#'));
+    let hex = |text: &str| -> Vec<u8> {
+        (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
+    };
+    let payloads: Vec<_> = lines.map(|l| hex(l.split(' ').nth(5).expect("a payload"))).collect();
+    switch(&mut rewriter, A, &long(300, 1));
+    rewriter.switch(B, &parse(&payloads[0]));
+    let of_lowest = payloads.iter().filter(|p| parse(p).sid == Some(0));
+    let mut ids: Vec<_> = of_lowest.map(|p| parse(&send(&mut rewriter, B, p)).picture_id.expect("one").value).collect();
+    ids.dedup();
+    assert!(ids.len() > 10);
+    assert_eq!(ids, (301..).take(ids.len()).collect::<Vec<_>>());
+}

@@ -28,8 +28,14 @@ pub struct Vp9Descriptor {
     pub switching_up: bool,
     /// D: the frame refers to the lower spatial layer of the same picture.
     pub inter_layer: bool,
+    /// Z: no frame of a higher spatial layer, of this picture or a later one, refers to this frame.
+    pub not_for_upper_layers: bool,
     /// TL0PICIDX: counts the pictures of the lowest temporal layer; not in flexible mode.
     pub tl0_pic_idx: Option<ByteField>,
+    /// In flexible mode the distances in pictures to those referred to, 1 to 127 each.
+    pub references: PictureDiffs,
+    /// Where the scalability structure begins, if there is one: [`ScalabilityStructure::parse`].
+    pub structure_offset: Option<usize>,
     /// Width and height of the highest spatial layer, from the scalability structure.
     pub resolution: Option<(u16, u16)>,
     /// Where the VP9 payload begins.
@@ -52,7 +58,10 @@ impl Vp9Descriptor {
             sid: None,
             switching_up: false,
             inter_layer: false,
+            not_for_upper_layers: has(0x01),
             tl0_pic_idx: None,
+            references: PictureDiffs::default(),
+            structure_offset: None,
             resolution: None,
             len: 0,
         };
@@ -63,10 +72,11 @@ impl Vp9Descriptor {
             descriptor.parse_layers(&mut bytes)?;
         }
         if descriptor.flexible && descriptor.inter_picture {
-            skip_references(&mut bytes)?;
+            descriptor.references = read_references(&mut bytes)?;
         }
         if has(0x02) {
-            descriptor.resolution = scalability_structure(&mut bytes)?;
+            descriptor.structure_offset = Some(bytes.at);
+            descriptor.resolution = ScalabilityStructure::read(&mut bytes)?.largest();
         }
         descriptor.len = bytes.at;
         (bytes.at < payload.len()).then_some(descriptor)
@@ -90,35 +100,118 @@ impl Vp9Descriptor {
     }
 }
 
-fn skip_references(bytes: &mut Bytes<'_>) -> Option<()> {
-    for _ in 0..MAX_REFERENCES {
-        // N: another one follows.
-        if bytes.byte()? & 0x01 == 0 {
-            return Some(());
-        }
-    }
-    None
+/// Distances in pictures to those that a layer frame refers to (P_DIFF).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PictureDiffs {
+    values: [u8; MAX_REFERENCES],
+    len: u8,
 }
 
-/// The outer option: it could be read. The inner one: it tells sizes (RFC 9628, section 4.2.1).
-fn scalability_structure(bytes: &mut Bytes<'_>) -> Option<Option<(u16, u16)>> {
-    let head = bytes.byte()?;
-    let layers = (head >> 5) + 1;
-    let mut largest = None;
-    if head & 0x10 != 0 {
-        for _ in 0..layers {
-            largest = Some((bytes.be16()?, bytes.be16()?));
+impl PictureDiffs {
+    /// The distances.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.values[..usize::from(self.len)]
+    }
+
+    fn push(&mut self, value: u8) -> Option<()> {
+        *self.values.get_mut(usize::from(self.len))? = value;
+        self.len += 1;
+        Some(())
+    }
+}
+
+fn read_references(bytes: &mut Bytes<'_>) -> Option<PictureDiffs> {
+    let mut references = PictureDiffs::default();
+    loop {
+        let byte = bytes.byte()?;
+        references.push(byte >> 1)?;
+        // N: another one follows.
+        if byte & 0x01 == 0 {
+            return Some(references);
         }
     }
-    if head & 0x08 != 0 {
-        for _ in 0..bytes.byte()? {
-            let references = bytes.byte()? >> 2 & 0x03;
-            for _ in 0..references {
-                bytes.byte()?;
+}
+
+/// One picture of a picture group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GroupPicture {
+    /// Temporal layer.
+    pub tid: u8,
+    /// U: switching up is possible from here on.
+    pub switching_up: bool,
+    /// The pictures that it refers to.
+    pub references: PictureDiffs,
+}
+
+/// The most pictures of a group that are kept. Encoders use 1, 2, 4 or 8.
+pub const MAX_GROUP: usize = 32;
+
+/// The scalability structure: how many layers there are, and in non-flexible mode what each picture refers to
+/// (RFC 9628, section 4.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScalabilityStructure {
+    /// N_S: how many spatial layers there are, 1 to 8.
+    pub spatial_layers: u8,
+    /// Y: width and height of each spatial layer.
+    sizes: Option<[(u16, u16); 8]>,
+    group: [GroupPicture; MAX_GROUP],
+    group_len: u8,
+}
+
+impl ScalabilityStructure {
+    /// Reads the structure that begins at `offset` of the payload, as
+    /// [`structure_offset`](Vp9Descriptor::structure_offset) tells.
+    pub fn parse(payload: &[u8], offset: usize) -> Option<Self> {
+        Self::read(&mut Bytes { payload, at: offset })
+    }
+
+    /// Width and height of a spatial layer.
+    pub fn resolution(&self, sid: u8) -> Option<(u16, u16)> {
+        self.sizes?[..usize::from(self.spatial_layers)].get(usize::from(sid)).copied()
+    }
+
+    /// The picture group; empty if there is none, or a longer one than [`MAX_GROUP`].
+    pub fn group(&self) -> &[GroupPicture] {
+        &self.group[..usize::from(self.group_len)]
+    }
+
+    fn largest(&self) -> Option<(u16, u16)> {
+        self.resolution(self.spatial_layers - 1)
+    }
+
+    fn read(bytes: &mut Bytes<'_>) -> Option<Self> {
+        let head = bytes.byte()?;
+        let spatial_layers = (head >> 5) + 1;
+        let mut structure = Self { spatial_layers, sizes: None, group: Default::default(), group_len: 0 };
+        if head & 0x10 != 0 {
+            let mut sizes = [(0, 0); 8];
+            for size in &mut sizes[..usize::from(spatial_layers)] {
+                *size = (bytes.be16()?, bytes.be16()?);
+            }
+            structure.sizes = Some(sizes);
+        }
+        if head & 0x08 != 0 {
+            structure.read_group(bytes)?;
+        }
+        Some(structure)
+    }
+
+    fn read_group(&mut self, bytes: &mut Bytes<'_>) -> Option<()> {
+        let len = bytes.byte()?;
+        for at in 0..usize::from(len) {
+            let head = bytes.byte()?;
+            let mut picture =
+                GroupPicture { tid: head >> 5, switching_up: head & 0x10 != 0, references: PictureDiffs::default() };
+            for _ in 0..head >> 2 & 0x03 {
+                picture.references.push(bytes.byte()?)?;
+            }
+            if let Some(place) = self.group.get_mut(at) {
+                *place = picture;
             }
         }
+        self.group_len = if usize::from(len) <= MAX_GROUP { len } else { 0 };
+        Some(())
     }
-    Some(largest)
 }
 
 /// See [`inspect`](crate::forward::inspect::inspect).
