@@ -6,6 +6,7 @@ Usage: publish_gstreamer.py URL {h264|vp8}. Prints "connected" when ICE and DTLS
 
 import signal
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -42,6 +43,10 @@ class Publisher:
         self.loop = GLib.MainLoop()
         self.pipeline = Gst.parse_launch(PIPELINE.format(video=VIDEO[codec]))
         self.peer = self.pipeline.get_by_name("peer")
+        # libnice binds each socket to the interface of its address, and leaves loopback out: from there no packet would
+        # reach a server on loopback. The agent is kept: GStreamer 1.22 hands out a reference that it does not own.
+        self.ice = self.peer.get_property("ice-agent")
+        self.ice.emit("add-local-ip-address", "127.0.0.1")
         self.peer.connect("on-negotiation-needed", self.on_negotiation_needed)
         self.peer.connect("notify::ice-gathering-state", self.on_gathering)
         self.peer.connect("notify::connection-state", self.on_connection)
@@ -54,7 +59,7 @@ class Publisher:
         for name in (signal.SIGINT, signal.SIGTERM):
             GLib.unix_signal_add(GLib.PRIORITY_HIGH, name, self.loop.quit)
         self.loop.run()
-        if self.session:
+        if self.session and not self.failed:
             urllib.request.urlopen(urllib.request.Request(self.session, method="DELETE"), timeout=5)
         self.pipeline.set_state(Gst.State.NULL)
         return 1 if self.failed else 0
@@ -71,8 +76,9 @@ class Publisher:
         self.peer.emit("create-offer", None, Gst.Promise.new_with_change_func(self.on_offer))
 
     def on_offer(self, promise):
-        offer = promise.get_reply().get_value("offer")
-        self.peer.emit("set-local-description", offer, None)
+        # The reply owns the offer: it has to outlive the call.
+        reply = promise.get_reply()
+        self.peer.emit("set-local-description", reply.get_value("offer"), None)
 
     def on_gathering(self, peer, _property):
         if peer.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:

@@ -161,7 +161,8 @@ pub struct Join {
     pub create: bool,
     /// The name to show.
     pub name: String,
-    /// The identity of its token. If not empty, a participant of the same identity and role is replaced.
+    /// The identity of its token. If not empty, a participant of the same identity and role is replaced: a member at
+    /// once, a publisher when its first offer is taken, so that a broken offer ends no stream.
     pub identity: String,
     /// How it takes part.
     pub role: Role,
@@ -305,14 +306,18 @@ pub enum Command {
     Metadata(ParticipantId, String),
     /// Leave; the participant is told `reason`. Answered with [`Reply::Done`].
     Leave(ParticipantId, CloseReason),
+    /// An administrator removes a participant from a room. Answered with [`Reply::Done`].
+    Remove(Arc<str>, ParticipantId),
+    /// An administrator mutes a track in a room, or unmutes it. Answered with [`Reply::Done`].
+    MuteFor(Arc<str>, ParticipantId, TrackId, bool),
     /// Close a room and everyone in it. Answered with [`Reply::Done`].
     CloseRoom(Arc<str>, CloseReason),
     /// Describe the rooms: all, or the one named. Answered with [`Reply::Rooms`].
     Rooms(Option<Arc<str>>),
     /// Tell a participant all its slots again, because its WebSocket came back. Answered with [`Reply::Rooms`].
     Resume(ParticipantId),
-    /// What a participant receives, and why. Answered with [`Reply::Subscriptions`].
-    Subscriptions(ParticipantId),
+    /// What a participant of a room receives, and why. Answered with [`Reply::Subscriptions`].
+    Subscriptions(Arc<str>, ParticipantId),
     /// Counters and gauges. Answered with [`Reply::Stats`].
     Stats,
     /// Close everyone. Answered with [`Reply::Done`].

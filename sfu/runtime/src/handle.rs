@@ -171,12 +171,12 @@ impl Sfu {
 
     /// Removes one participant from a room, with [`CloseReason::Removed`]; false if it is not there.
     pub async fn remove(&self, room: Arc<str>, participant: ParticipantId) -> Result<bool, SfuError> {
-        done(ask(self.home(&room), Command::Leave(participant, CloseReason::Removed)).await?)
+        done(ask(self.home(&room), Command::Remove(Arc::clone(&room), participant)).await?)
     }
 
     /// Mutes or unmutes somebody's track for everyone; false if it is not there.
     pub async fn mute(&self, room: Arc<str>, id: ParticipantId, track: TrackId, muted: bool) -> Result<bool, SfuError> {
-        done(ask(self.home(&room), Command::Mute(id, track, muted)).await?)
+        done(ask(self.home(&room), Command::MuteFor(Arc::clone(&room), id, track, muted)).await?)
     }
 
     /// What a participant of a room receives, and why; none if there is no such participant.
@@ -185,7 +185,7 @@ impl Sfu {
         room: Arc<str>,
         participant: ParticipantId,
     ) -> Result<Option<Vec<SubscriptionInfo>>, SfuError> {
-        match ask(self.home(&room), Command::Subscriptions(participant)).await? {
+        match ask(self.home(&room), Command::Subscriptions(Arc::clone(&room), participant)).await? {
             Reply::Subscriptions(subscriptions) => Ok(subscriptions),
             _ => Err(SfuError::Stopped),
         }

@@ -36,10 +36,22 @@ impl Shard {
                 }
                 Some(Reply::Done(key.is_some()))
             }
+            Command::Remove(room, id) => {
+                let key = self.key_in(&room, id);
+                key.into_iter().for_each(|key| self.close_peer(key, CloseReason::Removed));
+                Some(Reply::Done(key.is_some()))
+            }
+            Command::MuteFor(room, id, track, muted) => {
+                let done = self.key_in(&room, id).is_some_and(|key| self.mute(key, track, muted));
+                Some(Reply::Done(done))
+            }
             Command::CloseRoom(name, reason) => Some(Reply::Done(self.close_room(&name, reason))),
             Command::Rooms(name) => Some(Reply::Rooms(self.describe_rooms(name.as_deref()))),
             Command::Resume(id) => Some(Reply::Rooms(self.resume(id))),
-            Command::Subscriptions(id) => Some(Reply::Subscriptions(self.describe_subscriptions(id))),
+            Command::Subscriptions(room, id) => {
+                let key = self.key_in(&room, id);
+                Some(Reply::Subscriptions(key.map(|key| self.describe_subscriptions(key))))
+            }
             Command::Stats => Some(Reply::Stats(Box::new(self.current_stats()))),
             Command::Shutdown => {
                 let keys: Vec<usize> = self.peers.iter().map(|(key, _)| key).collect();
@@ -50,6 +62,12 @@ impl Shard {
         if let Some(reply) = reply {
             self.events.push_back(Event::Reply { request, reply });
         }
+    }
+
+    /// The key of a participant, if it is in the room named.
+    fn key_in(&self, room: &str, id: ParticipantId) -> Option<usize> {
+        let (room, key) = (self.names.get(room)?, self.ids.get(&id)?);
+        (self.peers[*key].conn.room == *room).then_some(*key)
     }
 
     fn with_key(&mut self, id: ParticipantId, act: impl FnOnce(&mut Self, usize)) -> Option<Reply> {
@@ -66,11 +84,13 @@ impl Shard {
         }
         if let Some(room) = existing {
             self.check_source(room, &join)?;
-            self.replace_identity(room, &join);
+            if join.role == Role::Member {
+                self.replace_identity(room, join.role, &join.identity, None);
+            }
         }
         // Replacing the last member may have ended the room.
         let existing = self.names.get(&join.room).copied();
-        let present = existing.map_or(0, |room| self.count_members(room));
+        let present = existing.map_or(0, |room| self.count_others(room, &join));
         if join.role != Role::Viewer && present >= join.max_participants {
             return Err(JoinError::RoomFull { limit: join.max_participants });
         }
@@ -117,21 +137,26 @@ impl Shard {
         if room.tracks.is_empty() { Err(JoinError::NothingPublished) } else { Ok(()) }
     }
 
-    fn replace_identity(&mut self, room: usize, join: &Join) {
-        if join.identity.is_empty() || join.role == Role::Viewer {
+    /// Ends the stay of another participant of this role and identity, if there is one.
+    fn replace_identity(&mut self, room: usize, role: Role, identity: &str, new: Option<usize>) {
+        if identity.is_empty() {
             return;
         }
-        let same = |key: &&usize| {
-            let peer = &self.peers[**key];
-            peer.conn.role == join.role && peer.member.identity == join.identity
-        };
+        let same = |key: &&usize| self.is_same(**key, role, identity) && Some(**key) != new;
         if let Some(old) = self.rooms[room].members.iter().find(same).copied() {
             self.close_peer(old, CloseReason::Replaced);
         }
     }
 
-    fn count_members(&self, room: usize) -> usize {
-        self.rooms[room].members.iter().filter(|key| self.peers[**key].conn.role != Role::Viewer).count()
+    fn is_same(&self, key: usize, role: Role, identity: &str) -> bool {
+        let peer = &self.peers[key];
+        peer.conn.role == role && !identity.is_empty() && peer.member.identity == identity
+    }
+
+    /// Members and publishers of a room, without the one that this join will replace.
+    fn count_others(&self, room: usize, join: &Join) -> usize {
+        let members = self.rooms[room].members.iter().filter(|key| self.peers[**key].conn.role != Role::Viewer);
+        members.filter(|key| !self.is_same(**key, join.role, &join.identity)).count()
     }
 
     fn open_room(&mut self, name: Arc<str>) -> usize {
@@ -161,6 +186,10 @@ impl Shard {
             self.demux.remove_ufrag(&old);
             self.demux.add_ufrag(accepted.ufrag.clone(), key);
             self.timers.set(Timer::Connect(key), now + CONNECT_TIMEOUT);
+        }
+        if old.is_empty() && self.peers[key].conn.role == Role::Publisher {
+            let (room, identity) = (self.peers[key].conn.room, self.peers[key].member.identity.clone());
+            self.replace_identity(room, Role::Publisher, &identity, Some(key));
         }
         let tracks = self.publish_lines(key, &accepted, &offer.tracks);
         self.make_slots(key, &accepted.lines);

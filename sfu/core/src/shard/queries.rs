@@ -1,7 +1,7 @@
 //! What the outside may ask: rooms, subscriptions, counters.
 
 use super::Shard;
-use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, RoomInfo, SubscriptionInfo};
+use crate::api::{MediaKind, ParticipantInfo, Role, RoomInfo, SubscriptionInfo};
 use crate::stats::Stats;
 
 impl Shard {
@@ -35,8 +35,8 @@ impl Shard {
             .collect()
     }
 
-    pub(super) fn describe_subscriptions(&self, id: ParticipantId) -> Option<Vec<SubscriptionInfo>> {
-        let peer = &self.peers[*self.ids.get(&id)?];
+    pub(super) fn describe_subscriptions(&self, key: usize) -> Vec<SubscriptionInfo> {
+        let peer = &self.peers[key];
         let room = &self.rooms[peer.conn.room];
         let shown = peer.member.slots.iter().filter_map(|slot| Some((slot, room.tracks.get(slot.track?)?)));
         let infos = shown.map(|(slot, track)| {
@@ -55,7 +55,7 @@ impl Shard {
                 }),
             }
         });
-        Some(infos.collect())
+        infos.collect()
     }
 
     pub(super) fn current_stats(&self) -> Stats {
