@@ -3,6 +3,9 @@
 //! `cargo run -p weir-tests --bin quality` runs every scenario over ten seeds and exits with 1 if a figure misses its
 //! target. `--search N` tries N new seeds and prints those that fail, to be replayed with `--seed`.
 
+#[path = "../sim/hash_order.rs"]
+mod hash_order;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -11,9 +14,10 @@ use std::time::Instant;
 
 use weir_tests::sim::run_seeded;
 use weir_tests::sim::scenario::{self, Figure, Judge, Scenario, Target};
+use weir_tests::sim::trace;
 
 const USAGE: &str =
-    "usage: quality [--list] [--scenario NAME]... [--seeds N] [--seed S]... [--search N] [--jobs N] [--markdown]
+    "usage: quality [--list] [--scenario NAME]... [--seeds N] [--seed S]... [--search N] [--jobs N] [--markdown] [--trace]
 
   --list           names the scenarios and ends
   --scenario NAME  runs only this one; NAME may be the begin of several
@@ -21,7 +25,8 @@ const USAGE: &str =
   --seed S         runs this seed; may be given again
   --search N       tries N seeds not tried before, and prints those that fail
   --jobs N         runs so many at a time (default: one per core)
-  --markdown       prints the table as Markdown";
+  --markdown       prints the table as Markdown
+  --trace          prints what happened in the run, on the standard error";
 
 struct Options {
     scenarios: Vec<Scenario>,
@@ -29,6 +34,7 @@ struct Options {
     search: bool,
     jobs: usize,
     markdown: bool,
+    trace: bool,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +68,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
         search: false,
         jobs: std::thread::available_parallelism().map_or(1, usize::from),
         markdown: false,
+        trace: false,
     };
     let mut count = 10;
     while let Some(arg) = args.next() {
@@ -83,6 +90,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, Stri
             "--search" => (count, options.search) = (number()?, true),
             "--jobs" => options.jobs = number()?.max(1) as usize,
             "--markdown" => options.markdown = true,
+            "--trace" => options.trace = true,
             "--scenario" => {
                 let name = args.next().ok_or("--scenario needs a name")?;
                 let found = scenario::all().into_iter().filter(|s| s.name.starts_with(&name)).collect::<Vec<_>>();
@@ -115,7 +123,14 @@ fn run_all(options: &Options) -> BTreeMap<&'static str, Runs> {
     let work = || {
         while let Some((scenario, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let begin = Instant::now();
-            let figures = run_seeded(*seed, scenario.run);
+            let (run, keep) = (scenario.run, options.trace);
+            let (figures, lines) = run_seeded(*seed, move |seed| {
+                if keep {
+                    trace::keep_lines();
+                }
+                (run(seed), trace::finished().lines)
+            });
+            lines.iter().for_each(|line| eprintln!("{line}"));
             let bad: Vec<&str> = missed(&figures).map(|f| f.name).collect();
             let verdict = if bad.is_empty() { "ok".to_owned() } else { format!("missed: {}", bad.join("; ")) };
             eprintln!("{} seed {seed}: {:.1} s, {verdict}", scenario.name, begin.elapsed().as_secs_f64());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -70,6 +71,8 @@ struct Microphone {
 pub struct Client {
     /// Its id in the room.
     pub id: ParticipantId,
+    /// Its room.
+    pub room: Arc<str>,
     /// Its address.
     pub addr: SocketAddr,
     /// What it was made from.
@@ -102,7 +105,7 @@ impl Client {
     /// A client and its offer.
     pub fn new(
         number: usize,
-        id: ParticipantId,
+        (id, room): (ParticipantId, Arc<str>),
         spec: ClientSpec,
         origin: Instant,
         now: Time,
@@ -131,6 +134,7 @@ impl Client {
         let (offer, pending) = api.apply().expect("a client with lines has an offer");
         let client = Self {
             id,
+            room,
             addr,
             video: video_mids.iter().map(|mid| (mid.to_string(), VideoReceiver::default())).collect(),
             audio: audio_mids.iter().map(|mid| (mid.to_string(), AudioReceiver::default())).collect(),

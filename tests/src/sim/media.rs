@@ -242,8 +242,8 @@ pub fn opus(source: u16, number: u64) -> Vec<u8> {
     data
 }
 
-/// How loud somebody is, in dBov: syllables and short breaks while speaking, room noise otherwise.
+/// How loud somebody is, in dBov: sentences of words while speaking, room noise otherwise.
 pub fn level(speaks: bool, now: Time, rng: &mut SmallRng) -> i8 {
-    let in_word = now.as_millis() % 900 < 750;
-    if speaks && in_word { -rng.random_range(18..36) } else { -rng.random_range(70..90) }
+    let (in_sentence, in_word) = (now.as_millis() % 7_000 < 5_500, now.as_millis() % 900 < 750);
+    if speaks && in_sentence && in_word { -rng.random_range(18..36) } else { -rng.random_range(70..90) }
 }

@@ -39,7 +39,7 @@ struct Partial {
 pub struct VideoReceiver {
     /// Every frame shown.
     pub shown: Vec<Shown>,
-    /// Frames whose picture id did not follow that of the frame shown before.
+    /// Frames whose picture id did not follow that of the frame shown before. At a change of layers one may be missing.
     pub picture_gaps: u64,
     /// Requests for a keyframe.
     pub keyframes_asked: u64,
@@ -87,7 +87,7 @@ impl VideoReceiver {
             self.references.clear();
             self.pending.retain(|(s, n), p| (*s == stream && *n > number) || (*s != stream && p.since > frame.since));
         }
-        self.current = Some(stream);
+        let switched = self.current.replace(stream) != Some(stream);
         self.last_frame = number;
         self.references.insert(number);
         if self.references.len() > REFERENCES {
@@ -95,7 +95,9 @@ impl VideoReceiver {
         }
         self.pending.retain(|(s, n), _| *s != stream || *n > number);
         let picture = frame.mark.picture;
-        self.picture_gaps += u64::from(self.last_picture.is_some_and(|last| (last + 1) & 0x7fff != picture));
+        // A frame of the old layer that the switch cut leaves one gap.
+        let step = self.last_picture.map_or(1, |last| picture.wrapping_sub(last) & 0x7fff);
+        self.picture_gaps += u64::from(step != 1 && !(switched && step == 2));
         self.last_picture = Some(picture);
         self.shown.push(Shown { at: now, source: stream.0, height: stream.1 });
     }

@@ -7,7 +7,7 @@ use crate::stats::Stats;
 impl Shard {
     /// The last estimate of the bandwidth towards a participant, in bits per second; none while nothing is known.
     #[must_use]
-    pub fn estimate(&self, id: ParticipantId) -> Option<u64> {
+    pub fn estimate(&self, id: crate::api::ParticipantId) -> Option<u64> {
         self.peers[*self.ids.get(&id)?].conn.estimate
     }
 
