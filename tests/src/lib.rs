@@ -8,6 +8,7 @@ pub mod offers;
 pub mod peer;
 pub mod server;
 pub mod signaling;
+pub mod sim;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

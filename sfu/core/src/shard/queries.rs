@@ -5,6 +5,12 @@ use crate::api::{MediaKind, ParticipantInfo, Role, RoomInfo, SubscriptionInfo};
 use crate::stats::Stats;
 
 impl Shard {
+    /// The last estimate of the bandwidth towards a participant, in bits per second; none while nothing is known.
+    #[must_use]
+    pub fn estimate(&self, id: crate::api::ParticipantId) -> Option<u64> {
+        self.peers[*self.ids.get(&id)?].conn.estimate
+    }
+
     /// The members of a room as others see them, viewers left out.
     pub(super) fn describe_members(&self, room: usize, except: Option<usize>) -> Vec<ParticipantInfo> {
         let room = &self.rooms[room];
