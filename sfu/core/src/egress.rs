@@ -75,6 +75,8 @@ struct Current {
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub selector: LayerSelector,
+    /// The layer that it would get without limits: its publisher is asked for it.
+    pub wanted: Option<usize>,
     /// Why the target is what it is, as told last.
     pub reason: Option<Reason>,
     /// Bytes of payload since the last tick.
@@ -96,6 +98,7 @@ impl Egress {
         let time = TimestampMapper::new(rng.random());
         Self {
             selector: LayerSelector::default(),
+            wanted: None,
             reason: None,
             bytes: 0,
             bitrate: 0,
@@ -111,6 +114,7 @@ impl Egress {
     /// The slot shows another track, or none: what comes next begins anew.
     pub(crate) fn detach(&mut self) {
         self.selector = LayerSelector::default();
+        self.wanted = None;
         self.reason = None;
         self.resolved = None;
         self.bytes = 0;

@@ -18,6 +18,7 @@ use slab::Slab;
 use str0m::ice::StunMessage;
 use str0m::net::{Protocol, Receive};
 
+use crate::allocator::Allocator;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
 use crate::demux::Demux;
 use crate::lipsync::PublisherClock;
@@ -98,6 +99,7 @@ struct Peer {
     conn: Participant,
     member: Member,
     clock: PublisherClock,
+    allocator: Allocator,
     last_packet: Option<Instant>,
 }
 

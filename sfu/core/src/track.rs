@@ -25,6 +25,8 @@ pub(crate) struct Layer {
     pub keyframes: KeyframeGate,
     pub report: Option<SenderReport>,
     last_packet: Option<Instant>,
+    /// Since when packets have come without a break.
+    live_since: Option<Instant>,
     bytes: u64,
 }
 
@@ -102,6 +104,9 @@ impl Track {
         report: Option<SenderReport>,
     ) -> Seen {
         let layer = &mut self.layers[index];
+        if !layer.is_live(now) {
+            layer.live_since = Some(now);
+        }
         layer.last_packet = Some(now);
         layer.bytes += packet.payload.len() as u64;
         layer.report = report;
@@ -137,8 +142,18 @@ impl Track {
             height: l.height,
             bitrate: l.bitrate,
             live: l.is_live(now) || (l.height > 0 && told_off(index)),
+            live_since: l.live_since,
+            has_report: l.report.is_some(),
+            ..LayerState::default()
         };
         self.layers.iter().enumerate().map(state).collect()
+    }
+
+    /// A layer and all that cost less: those that a receiver of it may come down to.
+    pub(crate) fn up_to(&self, best: usize) -> Vec<usize> {
+        let size = |index: usize| (self.layers[index].height, self.layers[index].bitrate);
+        let limit = self.layers.get(best).map(|_| size(best));
+        (0..self.layers.len()).filter(|i| *i == best || limit.is_some_and(|limit| size(*i) < limit)).collect()
     }
 
     /// The track as members see it.

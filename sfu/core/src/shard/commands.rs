@@ -6,6 +6,7 @@ use rand::Rng;
 use str0m::media::{Mid, Rid};
 
 use super::{CONNECT_TIMEOUT, Peer, Shard, TICK};
+use crate::allocator::Allocator;
 use crate::api::{
     Answer, CloseReason, Command, Event, Join, JoinError, Joined, MediaKind, Notice, Offer, OfferError, OfferedTrack,
     ParticipantId, PublishedTrack, Reply, Role, Source, TrackId, View,
@@ -110,6 +111,7 @@ impl Shard {
                 published: Vec::new(),
             },
             clock: PublisherClock::default(),
+            allocator: Allocator::default(),
             last_packet: None,
         });
         self.ids.insert(join.participant, key);

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::{SECOND, Shard, TICK, Waiting};
-use crate::allocator::{self, LayerState, Reason, SlotRequest};
-use crate::api::{Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Speaker};
+use crate::allocator::{Class, LayerState, SlotRequest};
+use crate::api::{
+    Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Source, Speaker,
+};
 use crate::room::{Seat, fill};
 use crate::timers::Timer;
 use crate::track::{Subscriber, rate};
@@ -194,6 +196,7 @@ impl Shard {
         let now = self.now;
         let peer = &mut self.peers[key];
         let room = &self.rooms[peer.conn.room];
+        let floor = room.floor();
         let shown: Vec<(usize, usize)> =
             peer.member.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.track?))).collect();
         let layers: Vec<Vec<LayerState>> = shown.iter().map(|(_, t)| room.tracks[*t].layer_states(now)).collect();
@@ -201,23 +204,42 @@ impl Shard {
         for ((index, track), layers) in shown.iter().zip(&layers) {
             let (slot, track) = (&mut peer.member.slots[*index], &room.tracks[*track]);
             let supported = track.format.is_none_or(|f| slot.egress.resolve(&slot.formats, f).is_some());
+            let class = match track.source {
+                _ if slot.pinned == Some(track.id) => Class::Pinned,
+                Source::Screen => Class::Pinned,
+                _ if Some(track.publisher) == floor => Class::Speaker,
+                _ => Class::Other,
+            };
             requests.push(SlotRequest {
+                slot: *index,
+                track: track.number,
+                kind: slot.kind,
+                class,
+                priority: slot.priority,
                 layers,
                 wanted: slot.height,
-                hidden: slot.hidden && slot.kind == MediaKind::Video,
+                hidden: slot.hidden,
                 muted: track.muted,
                 codec_supported: supported,
+                current: slot.egress.selector.current(),
+                resends: 0,
             });
         }
-        let targets = allocator::allocate(None, &requests);
+        let allocation = peer.allocator.allocate(now, peer.conn.estimate, &requests);
+        // Padding is for more than what is sent, and only where something is short.
+        let short = allocation.desired > allocation.used;
+        peer.conn.set_bandwidth_wanted(if short { allocation.desired } else { 0 }, allocation.desired);
         let mut told = Vec::new();
         let mut changes = false;
-        for ((index, track), target) in shown.into_iter().zip(targets) {
+        for ((index, track), target) in shown.into_iter().zip(allocation.targets) {
             let slot = &mut peer.member.slots[index];
             let changed = slot.egress.selector.set_target(now, target.layer);
-            changes |= changed;
-            let reason = if slot.kind == MediaKind::Audio { Reason::Audio } else { target.reason };
-            let news = slot.egress.reason.replace(reason) != Some(reason);
+            changes |= changed || std::mem::replace(&mut slot.egress.wanted, target.wanted) != target.wanted;
+            let reason = target.reason;
+            let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));
+            if news {
+                slot.egress.reason = Some(reason);
+            }
             if slot.kind == MediaKind::Video && (changed || news) {
                 let layer = target.layer.map(|l| room.tracks[track].layer_name(l));
                 told.push(Notice::Quality { mid: slot.mid.to_string(), layer, reason });
@@ -232,7 +254,11 @@ impl Shard {
     }
 
     /// The link to a participant carries this much.
-    pub(super) fn on_estimate(&mut self, _key: usize, _estimate: u64) {}
+    pub(super) fn on_estimate(&mut self, key: usize, estimate: u64) {
+        if self.peers[key].allocator.is_due(Some(estimate)) {
+            self.retarget(key);
+        }
+    }
 
     /// Asks for the keyframes that a participant's slots wait for.
     fn await_keyframes(&mut self, key: usize) {
@@ -254,11 +280,14 @@ impl Shard {
         let mut told = Vec::new();
         let Some(room) = self.rooms.get_mut(room) else { return };
         for (_, track) in room.tracks.iter_mut().filter(|(_, t)| t.layers.len() > 1) {
-            let selectors = track.subscribers.iter().filter_map(|s: &Subscriber| {
-                self.peers[s.key].member.slots.get(s.slot).map(|slot| &slot.egress.selector)
-            });
-            // What is still forwarded must flow until the switch.
-            let wanted: Vec<usize> = selectors.flat_map(|s| [s.target(), s.current()]).flatten().collect();
+            let egresses = track
+                .subscribers
+                .iter()
+                .filter_map(|s: &Subscriber| self.peers[s.key].member.slots.get(s.slot).map(|slot| &slot.egress));
+            // What is still forwarded must flow until the switch; what would be wanted with more bandwidth must be there
+            // to be measured, and so must all below it, to come down to.
+            let best = egresses.flat_map(|e| [e.selector.target(), e.selector.current(), e.wanted]).flatten();
+            let wanted: Vec<usize> = best.flat_map(|layer| track.up_to(layer)).collect();
             let before = |name: &String| track.told_active.as_ref().is_none_or(|on| on.contains(name));
             let active: Vec<String> = (0..track.layers.len())
                 .map(|index| (index, track.layer_name(index)))
