@@ -74,13 +74,13 @@ fn nothing_passes_before_the_first_packet_of_a_keyframe() {
     let key = encoder.picture(true)[0];
     let delta = encoder.picture(false);
     assert_eq!(filter.on_packet(&FrameInfo { start: false, ..key }), FilterVerdict::DROP);
-    assert_eq!(passed(&mut filter, &delta), []);
+    assert_eq!(passed(&mut filter, &delta), [0u8; 0]);
     assert!(filter.needs_keyframe() && filter.current().is_none());
     let key = encoder.picture(true);
     assert_eq!(filter.on_packet(&key[0]), FilterVerdict { pass: true, marker: Some(true), switched: true });
-    assert_eq!(passed(&mut filter, &delta), [], "what was before it stays out");
+    assert_eq!(passed(&mut filter, &delta), [0u8; 0], "what was before it stays out");
     filter.restart();
-    assert_eq!(passed(&mut filter, &encoder.picture(false)), []);
+    assert_eq!(passed(&mut filter, &encoder.picture(false)), [0u8; 0]);
 }
 
 #[test]
