@@ -10,11 +10,14 @@ use str0m::rtp::{ExtensionValues, Vp8Patch};
 
 use crate::allocator::Reason;
 use crate::api::{Codec, MediaKind};
+use crate::forward::dependency::{self, DependencyRewriter, RawDescriptor};
+use crate::forward::svc::{FrameInfo, LayerFilter};
 use crate::forward::vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
 use crate::forward::vp9::{Vp9Descriptor, Vp9Rewriter};
 use crate::forward::{Mapped, SenderReport, SequenceMapper, TimestampMapper};
 use crate::layers::{LayerSelector, Verdict};
 use crate::participant::{Format, OutPacket, SendFormat};
+use crate::track::Cutting;
 
 /// The length of an Opus packet as browsers send it: the least distance between two packets of different sources.
 const AUDIO_STEP: Duration = Duration::from_millis(20);
@@ -53,6 +56,8 @@ pub(crate) struct Incoming<'a> {
     pub is_red: bool,
     pub keyframe_start: bool,
     pub descriptor: Descriptor,
+    /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
+    pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
     pub payload: &'a Arc<[u8]>,
     /// For receivers without RED: the primary payload.
     pub primary: Option<&'a Arc<[u8]>>,
@@ -75,7 +80,13 @@ struct Current {
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub selector: LayerSelector,
-    /// The layer that it would get without limits: its publisher is asked for it.
+    /// What to give.
+    pub target: Option<Cutting>,
+    /// Cuts the forwarded encoding down to its target layer.
+    pub filter: LayerFilter,
+    /// The packets seen last told of their frames, so that the filter decides.
+    filtered: bool,
+    /// The encoding that it would get without limits: its publisher is asked for it.
     pub wanted: Option<usize>,
     /// Why the target is what it is, as told last.
     pub reason: Option<Reason>,
@@ -88,6 +99,7 @@ pub(crate) struct Egress {
     time: TimestampMapper,
     vp8: Vp8Rewriter,
     vp9: Vp9Rewriter,
+    dependency: DependencyRewriter,
     /// The format of the packets seen last, and what the client takes of it.
     resolved: Option<(Format, Option<SendFormat>)>,
 }
@@ -98,6 +110,9 @@ impl Egress {
         let time = TimestampMapper::new(rng.random());
         Self {
             selector: LayerSelector::default(),
+            target: None,
+            filter: LayerFilter::new(),
+            filtered: false,
             wanted: None,
             reason: None,
             bytes: 0,
@@ -107,6 +122,7 @@ impl Egress {
             time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
             vp8: Vp8Rewriter::new(),
             vp9: Vp9Rewriter::new(),
+            dependency: DependencyRewriter::new(),
             resolved: None,
         }
     }
@@ -114,11 +130,24 @@ impl Egress {
     /// The slot shows another track, or none: what comes next begins anew.
     pub(crate) fn detach(&mut self) {
         self.selector = LayerSelector::default();
+        self.target = None;
+        self.filter = LayerFilter::new();
+        self.filtered = false;
         self.wanted = None;
         self.reason = None;
         self.resolved = None;
         self.bytes = 0;
         self.bitrate = 0;
+    }
+
+    /// Sets what to give; none pauses. Returns true if that is a change.
+    pub(crate) fn set_target(&mut self, now: Instant, cutting: Option<Cutting>) -> bool {
+        if let Some(Cutting { cut, whole, .. }) = cutting {
+            let (spatial, temporal) = if whole { (u8::MAX, u8::MAX) } else { (cut.spatial, cut.temporal) };
+            self.filter.set_target(spatial, temporal);
+        }
+        let changed = std::mem::replace(&mut self.target, cutting) != cutting;
+        self.selector.set_target(now, cutting.map(|c| c.encoding)) || changed
     }
 
     /// What the client takes of packets of this format; the match is kept until the format changes.
@@ -146,9 +175,36 @@ impl Egress {
                 self.switch(packet);
             }
             Verdict::Forward => {}
+            // Of the source before, what was lost and comes late is still of use.
+            Verdict::Drop if self.current.is_some_and(|c| c.source != packet.source) => {}
             Verdict::Drop => return None,
         }
-        self.rewrite(mid, send, packet)
+        let marker = self.filter(packet)?;
+        self.rewrite(mid, send, packet, marker)
+    }
+
+    /// Whether the packet belongs to the target layer of its encoding; none if not, else its marker.
+    fn filter(&mut self, packet: &Incoming<'_>) -> Option<bool> {
+        if self.is_new_source(packet) {
+            return Some(packet.marker);
+        }
+        self.filtered = packet.frame.is_some();
+        let Some((frame, _)) = packet.frame else { return Some(packet.marker) };
+        let verdict = self.filter.on_packet(frame);
+        if verdict.pass {
+            return Some(verdict.marker.unwrap_or(packet.marker));
+        }
+        self.sequence.drop(packet.source, packet.seq);
+        if let (Descriptor::Vp8(descriptor), Some(epoch)) = (&packet.descriptor, self.sequence.epoch()) {
+            self.vp8.drop(epoch, descriptor);
+        }
+        None
+    }
+
+    /// The encoding whose keyframe is awaited: of another encoding, or of this one to reach the target layer.
+    pub(crate) fn awaited(&self) -> Option<usize> {
+        let for_layer = || self.selector.current().filter(|_| self.filtered && self.filter.needs_keyframe());
+        self.selector.awaited().or_else(for_layer)
     }
 
     /// The packet is of another SSRC than the one forwarded. Late packets of the one before are none.
@@ -164,6 +220,10 @@ impl Egress {
             Some(new.on_timeline_of(&old, packet.time, rate))
         });
         self.time.switch(epoch, packet.now, packet.time, rate, aligned);
+        self.filter.restart();
+        if let Some((_, Some(first))) = packet.frame {
+            self.dependency.switch(epoch, first);
+        }
         match &packet.descriptor {
             Descriptor::Vp8(first) => self.vp8.switch(epoch, first),
             Descriptor::Vp9(first) => self.vp9.switch(epoch, first),
@@ -172,7 +232,7 @@ impl Egress {
         self.current = Some(Current { publisher: packet.publisher, source: packet.source, report: packet.report });
     }
 
-    fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>) -> Option<OutPacket> {
+    fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>, marker: bool) -> Option<OutPacket> {
         let (pt, payload) = match (packet.is_red, send.red) {
             (true, Some(red)) => (red, packet.payload),
             (true, None) => (send.pt, packet.primary?),
@@ -188,6 +248,7 @@ impl Egress {
             current.report = packet.report;
         }
         let (payload, vp8) = self.rewrite_descriptor(mapped, &packet.descriptor, payload)?;
+        let ext = self.rewrite_extensions(mapped, packet)?;
         self.bytes += payload.len() as u64;
         Some(OutPacket {
             mid,
@@ -195,12 +256,24 @@ impl Egress {
             seq: mapped.sequence,
             time,
             wallclock: packet.captured,
-            marker: packet.marker,
-            ext: packet.ext.clone(),
+            marker,
+            ext,
             nackable: send.rtx,
             payload,
             vp8,
         })
+    }
+
+    /// The header extensions as the receiver gets them: the dependency descriptor counts on over switches, and names
+    /// the decode targets that the receiver still has.
+    fn rewrite_extensions(&mut self, mapped: Mapped, packet: &Incoming<'_>) -> Option<ExtensionValues> {
+        let mut ext = packet.ext.clone();
+        if let Some((_, Some(descriptor))) = packet.frame {
+            let mut bytes = [0; dependency::MAX_LEN];
+            let length = self.dependency.rewrite(mapped, descriptor, self.filter.allowed()?, &mut bytes)?;
+            ext.user_values.set(RawDescriptor::new(&bytes[..length])?);
+        }
+        Some(ext)
     }
 
     /// The payload with its counters counting on: VP8 as a patch that is applied when the packet is written, VP9 in a

@@ -18,6 +18,7 @@ use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, 
 use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
+use crate::forward::dependency::{self, DependencySerializer};
 use crate::sdp::{self, MediaLine};
 
 /// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
@@ -432,7 +433,8 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, receives: bool) -> 
     extensions.set(5, Extension::PlayoutDelay);
     extensions.set(6, Extension::VideoContentType);
     extensions.set(9, Extension::with_serializer(vla::URI, vla::Serializer));
-    extensions.set(12, Extension::AbsoluteCaptureTime);
+    extensions.set(7, Extension::AbsoluteCaptureTime);
+    extensions.set(12, Extension::with_serializer(dependency::URI, DependencySerializer));
     let mut rtc = RtcConfig::new()
         .set_rtp_mode(true)
         .set_ice_lite(true)

@@ -1,6 +1,7 @@
 //! One shard: the participants of one worker thread, and what happens to them. Dispatch only; the work is in the
 //! submodules and in the modules of the core.
 
+mod allocation;
 mod commands;
 mod media;
 mod queries;

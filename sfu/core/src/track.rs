@@ -8,6 +8,10 @@ use str0m::rtp::RtpPacket;
 use crate::allocator::LayerState;
 use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
 use crate::dominant::Activity;
+use crate::forward::dependency::{Descriptor, RawDescriptor};
+use crate::forward::layer::Layer as Cut;
+use crate::forward::rates::LayerMeter;
+use crate::forward::svc::{FrameInfo, FrameReader, FrameSource};
 use crate::forward::{self, SenderReport};
 use crate::keyframes::KeyframeGate;
 use crate::participant::Format;
@@ -28,6 +32,20 @@ pub(crate) struct Layer {
     /// Since when packets have come without a break.
     live_since: Option<Instant>,
     bytes: u64,
+    /// The SSRC that the reader has read so far.
+    source: Option<u32>,
+    reader: FrameReader,
+    meter: LayerMeter,
+}
+
+/// What a receiver can be given of a track: one encoding, cut down to one of its layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cutting {
+    /// Index in [`Track::layers`].
+    pub encoding: usize,
+    pub cut: Cut,
+    /// Nothing is cut away, nor what the publisher may add.
+    pub whole: bool,
 }
 
 impl Layer {
@@ -40,9 +58,38 @@ impl Layer {
         self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE)
     }
 
-    /// Turns the bytes since the last call into a rate.
+    /// Turns the bytes since the last call into rates.
     pub(crate) fn tick(&mut self, elapsed: Duration) {
         self.bitrate = rate(&mut self.bytes, elapsed);
+        self.meter.tick(elapsed);
+    }
+
+    /// What the packet says of its frame. An error where it says something that cannot be read.
+    fn read_frame(&mut self, codec: Codec, packet: &RtpPacket) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
+        let source = *packet.header.ssrc;
+        if self.source.replace(source) != Some(source) {
+            (self.reader, self.meter) = (FrameReader::new(), LayerMeter::default());
+        }
+        let raw = packet.header.ext_vals.user_values.get::<RawDescriptor>();
+        let from = match (raw, codec) {
+            (Some(raw), _) => FrameSource::Dependency(raw.as_bytes()),
+            (None, Codec::Vp8) => FrameSource::Vp8(&packet.payload),
+            (None, Codec::Vp9) => FrameSource::Vp9(&packet.payload),
+            (None, _) => return Ok(None),
+        };
+        let read = self.reader.read(from, packet.header.timestamp, packet.header.marker);
+        if let Some((frame, _)) = &read {
+            self.meter.count(frame, packet.payload.len());
+        }
+        if raw.is_some() && read.is_none() { Err(()) } else { Ok(read) }
+    }
+
+    /// The height of one of its spatial layers; 0 while not known.
+    fn height_of(&self, spatial: u8) -> u16 {
+        let top = self.meter.top().spatial;
+        let told = self.reader.resolution(spatial).map(|(_, height)| height);
+        // Each spatial layer doubles the one below it, in all modes that browsers have.
+        told.unwrap_or(self.height >> top.saturating_sub(spatial).min(4))
     }
 }
 
@@ -53,12 +100,16 @@ pub(crate) fn rate(bytes: &mut u64, elapsed: Duration) -> u64 {
 }
 
 /// What a packet told about its track.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     /// A receiver can begin here. Every audio packet.
     pub keyframe_start: bool,
     /// The picture has another size than before.
     pub resized: bool,
+    /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
+    pub frame: Option<(FrameInfo, Option<Descriptor>)>,
+    /// It tells of its frame what cannot be read: of no use to anybody.
+    pub unreadable: bool,
 }
 
 /// One who receives a track: the participant's key and the index of its slot.
@@ -114,14 +165,24 @@ impl Track {
             let level = packet.header.ext_vals.audio_level;
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
-            return Seen { keyframe_start: true, resized: false };
+            return Seen { keyframe_start: true, resized: false, frame: None, unreadable: false };
         }
+        let read = layer.read_frame(codec, packet);
+        let unreadable = read.is_err();
+        let frame = read.unwrap_or_default();
         let info = forward::inspect(codec, &packet.payload);
-        if info.keyframe_start {
+        // The dependency descriptor knows best.
+        let keyframe_start = match &frame {
+            Some((frame, Some(_))) => frame.keyframe && frame.start,
+            _ => info.keyframe_start && !unreadable,
+        };
+        if keyframe_start {
             layer.keyframes.satisfied();
         }
-        let resized = info.resolution.is_some_and(|(_, height)| std::mem::replace(&mut layer.height, height) != height);
-        Seen { keyframe_start: info.keyframe_start, resized }
+        let top = layer.meter.top().spatial;
+        let height = layer.reader.resolution(top).or(info.resolution).map(|(_, height)| height);
+        let resized = height.is_some_and(|height| std::mem::replace(&mut layer.height, height) != height);
+        Seen { keyframe_start, resized, frame, unreadable }
     }
 
     /// The index of the layer with this RID. A RID that was not negotiated has none.
@@ -134,19 +195,38 @@ impl Track {
         self.layers.get(index).and_then(|l| l.rid).map(|rid| rid.to_string()).unwrap_or_default()
     }
 
-    /// The layers as the allocator sees them. One that the publisher switched off because it was told that nobody wants
-    /// it can be had again, so it counts as live.
-    pub(crate) fn layer_states(&self, now: Instant) -> Vec<LayerState> {
+    /// What the track can be cut down to, with what the allocator needs to know of it. An encoding that the publisher
+    /// switched off because it was told that nobody wants it can be had again, so it counts as live.
+    pub(crate) fn cuttings(&self, now: Instant) -> Vec<(Cutting, LayerState)> {
         let told_off = |index: usize| self.told_active.as_ref().is_some_and(|on| !on.contains(&self.layer_name(index)));
-        let state = |(index, l): (usize, &Layer)| LayerState {
-            height: l.height,
-            bitrate: l.bitrate,
-            live: l.is_live(now) || (l.height > 0 && told_off(index)),
-            live_since: l.live_since,
-            has_report: l.report.is_some(),
-            ..LayerState::default()
-        };
-        self.layers.iter().enumerate().map(state).collect()
+        let mut all = Vec::new();
+        for (encoding, layer) in self.layers.iter().enumerate() {
+            let top = layer.meter.top();
+            let cuts = (0..=top.spatial).flat_map(|s| (0..=top.temporal).map(move |t| Cut::new(s, t)));
+            for cut in cuts {
+                let state = LayerState {
+                    spatial: cut.spatial,
+                    temporal: cut.temporal,
+                    height: layer.height_of(cut.spatial),
+                    bitrate: if cut == top { layer.bitrate } else { layer.meter.rate(cut) },
+                    live: layer.is_live(now) || (layer.height > 0 && told_off(encoding)),
+                    live_since: layer.live_since,
+                    has_report: layer.report.is_some(),
+                };
+                all.push((Cutting { encoding, cut, whole: cut == top }, state));
+            }
+        }
+        all
+    }
+
+    /// The name of a cutting, as clients are told: the RID, and the spatial and temporal layer where there are several.
+    pub(crate) fn cutting_name(&self, cutting: Cutting) -> String {
+        let rid = self.layer_name(cutting.encoding);
+        if cutting.whole {
+            return rid;
+        }
+        let separator = if rid.is_empty() { "" } else { "/" };
+        format!("{rid}{separator}S{}T{}", cutting.cut.spatial, cutting.cut.temporal)
     }
 
     /// A layer and all that cost less: those that a receiver of it may come down to.

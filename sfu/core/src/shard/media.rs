@@ -36,6 +36,9 @@ impl Shard {
             report.into_iter().for_each(|r| peer.clock.on_report(now, r));
         }
         let seen = track.on_packet(now, layer, format.codec, packet, report);
+        if seen.unreadable {
+            return;
+        }
         let Some(descriptor) = Descriptor::read(format.codec, &packet.payload) else { return };
         let captured = peer.clock.captured(now, report, packet.header.timestamp, format.codec.clock_rate());
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
@@ -53,6 +56,7 @@ impl Shard {
             is_red,
             keyframe_start: seen.keyframe_start,
             descriptor,
+            frame: seen.frame.as_ref(),
             payload: &packet.payload,
             primary: primary.as_ref(),
             ext: &ext,

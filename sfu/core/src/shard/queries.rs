@@ -3,6 +3,7 @@
 use super::Shard;
 use crate::api::{MediaKind, ParticipantInfo, Role, RoomInfo, SubscriptionInfo};
 use crate::stats::Stats;
+use crate::track::Cutting;
 
 impl Shard {
     /// The last estimate of the bandwidth towards a participant, in bits per second; none while nothing is known.
@@ -40,14 +41,19 @@ impl Shard {
         let room = &self.rooms[peer.conn.room];
         let shown = peer.member.slots.iter().filter_map(|slot| Some((slot, room.tracks.get(slot.track?)?)));
         let infos = shown.map(|(slot, track)| {
-            let name = |layer: Option<usize>| layer.map(|index| track.layer_name(index));
+            let name = |cutting: Option<Cutting>| cutting.map(|c| track.cutting_name(c));
+            let egress = &slot.egress;
+            let current = egress.selector.current().map(|encoding| match egress.filter.current() {
+                Some(cut) => Cutting { encoding, cut, whole: egress.target.is_some_and(|t| t.cut == cut && t.whole) },
+                None => Cutting { encoding, cut: Default::default(), whole: true },
+            });
             SubscriptionInfo {
                 mid: slot.mid.to_string(),
                 kind: slot.kind,
                 participant: self.peers[track.publisher].conn.id,
                 track: track.id,
-                target: name(slot.egress.selector.target()),
-                current: name(slot.egress.selector.current()),
+                target: name(egress.target),
+                current: name(current),
                 bitrate: slot.egress.bitrate,
                 reason: slot.egress.reason.unwrap_or(match slot.kind {
                     MediaKind::Audio => crate::allocator::Reason::Audio,

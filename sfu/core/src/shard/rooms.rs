@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{SECOND, Shard, TICK, Waiting};
-use crate::allocator::{Class, LayerState, SlotRequest};
-use crate::api::{
-    Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Source, Speaker,
-};
+use super::{SECOND, Shard, TICK};
+use crate::api::{Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Speaker};
 use crate::room::{Seat, fill};
 use crate::timers::Timer;
 use crate::track::{Subscriber, rate};
 
 /// What publishers are told of the layers wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Demand {
+pub(super) enum Demand {
     /// Only what is wanted in addition.
     More,
     /// What is wanted now, and no more.
@@ -191,92 +188,9 @@ impl Shard {
         self.tell(key, Notice::Slots(all));
     }
 
-    /// Chooses again which layer each slot of a participant gets, and tells it what changed.
-    pub(super) fn retarget(&mut self, key: usize) {
-        let now = self.now;
-        let peer = &mut self.peers[key];
-        let room = &self.rooms[peer.conn.room];
-        let floor = room.floor();
-        let shown: Vec<(usize, usize)> =
-            peer.member.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.track?))).collect();
-        let layers: Vec<Vec<LayerState>> = shown.iter().map(|(_, t)| room.tracks[*t].layer_states(now)).collect();
-        let mut requests = Vec::with_capacity(shown.len());
-        for ((index, track), layers) in shown.iter().zip(&layers) {
-            let (slot, track) = (&mut peer.member.slots[*index], &room.tracks[*track]);
-            let supported = track.format.is_none_or(|f| slot.egress.resolve(&slot.formats, f).is_some());
-            let class = match track.source {
-                _ if slot.pinned == Some(track.id) => Class::Pinned,
-                Source::Screen => Class::Pinned,
-                _ if Some(track.publisher) == floor => Class::Speaker,
-                _ => Class::Other,
-            };
-            requests.push(SlotRequest {
-                slot: *index,
-                track: track.number,
-                kind: slot.kind,
-                class,
-                priority: slot.priority,
-                layers,
-                wanted: slot.height,
-                hidden: slot.hidden,
-                muted: track.muted,
-                codec_supported: supported,
-                current: slot.egress.selector.current(),
-                resends: 0,
-            });
-        }
-        let allocation = peer.allocator.allocate(now, peer.conn.estimate, &requests);
-        // Padding is for more than what is sent, and only where something is short.
-        let short = allocation.desired > allocation.used;
-        peer.conn.set_bandwidth_wanted(if short { allocation.desired } else { 0 }, allocation.desired);
-        let mut told = Vec::new();
-        let mut changes = false;
-        for ((index, track), target) in shown.into_iter().zip(allocation.targets) {
-            let slot = &mut peer.member.slots[index];
-            let changed = slot.egress.selector.set_target(now, target.layer);
-            changes |= changed || std::mem::replace(&mut slot.egress.wanted, target.wanted) != target.wanted;
-            let reason = target.reason;
-            let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));
-            if news {
-                slot.egress.reason = Some(reason);
-            }
-            if slot.kind == MediaKind::Video && (changed || news) {
-                let layer = target.layer.map(|l| room.tracks[track].layer_name(l));
-                told.push(Notice::Quality { mid: slot.mid.to_string(), layer, reason });
-            }
-        }
-        told.into_iter().for_each(|notice| self.tell(key, notice));
-        if changes {
-            let room = self.peers[key].conn.room;
-            self.tell_layers(room, Demand::More);
-        }
-        self.await_keyframes(key);
-    }
-
-    /// The link to a participant carries this much.
-    pub(super) fn on_estimate(&mut self, key: usize, estimate: u64) {
-        if self.peers[key].allocator.is_due(Some(estimate)) {
-            self.retarget(key);
-        }
-    }
-
-    /// Asks for the keyframes that a participant's slots wait for.
-    fn await_keyframes(&mut self, key: usize) {
-        let peer = &self.peers[key];
-        if !peer.conn.connected {
-            return;
-        }
-        let room = peer.conn.room;
-        let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video);
-        let awaited: Vec<Waiting> = video
-            .filter_map(|s| Some(Waiting { room, track: s.track?, layer: s.egress.selector.awaited()? }))
-            .collect();
-        awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
-    }
-
     /// Tells publishers which of their layers anybody wants, where that changed: more at once, less only at the regular
     /// look, so that a view that changes its mind costs no restart of an encoder.
-    fn tell_layers(&mut self, room: usize, demand: Demand) {
+    pub(super) fn tell_layers(&mut self, room: usize, demand: Demand) {
         let mut told = Vec::new();
         let Some(room) = self.rooms.get_mut(room) else { return };
         for (_, track) in room.tracks.iter_mut().filter(|(_, t)| t.layers.len() > 1) {

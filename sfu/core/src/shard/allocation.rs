@@ -1,0 +1,119 @@
+//! Which layer each slot gets: the allocator's questions and answers.
+
+use super::{Peer, Shard, Waiting};
+use crate::allocator::{Class, LayerState, SlotRequest};
+use crate::api::{MediaKind, Notice, Source};
+use crate::egress::Egress;
+use crate::room::Room;
+use crate::shard::rooms::Demand;
+use crate::track::Cutting;
+
+impl Shard {
+    /// Chooses again which layer each slot of a participant gets, and tells it what changed.
+    pub(super) fn retarget(&mut self, key: usize) {
+        let now = self.now;
+        let peer = &mut self.peers[key];
+        let room = &self.rooms[peer.conn.room];
+        let shown: Vec<(usize, usize)> =
+            peer.member.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.track?))).collect();
+        let cuttings: Vec<Vec<(Cutting, LayerState)>> =
+            shown.iter().map(|(_, t)| room.tracks[*t].cuttings(now)).collect();
+        let layers: Vec<Vec<LayerState>> =
+            cuttings.iter().map(|c| c.iter().map(|(_, state)| *state).collect()).collect();
+        let requests = requests(peer, room, &shown, &cuttings, &layers);
+        let allocation = peer.allocator.allocate(now, peer.conn.estimate, &requests);
+        // Padding is for more than what is sent, and only where something is short.
+        let short = allocation.desired > allocation.used;
+        peer.conn.set_bandwidth_wanted(if short { allocation.desired } else { 0 }, allocation.desired);
+        let mut told = Vec::new();
+        let mut changes = false;
+        for (((index, track), target), cuttings) in shown.into_iter().zip(allocation.targets).zip(&cuttings) {
+            let cutting = |layer: Option<usize>| layer.and_then(|l| cuttings.get(l)).map(|(cutting, _)| *cutting);
+            let (chosen, wanted) = (cutting(target.layer), cutting(target.wanted).map(|c| c.encoding));
+            let slot = &mut peer.member.slots[index];
+            let changed = slot.egress.set_target(now, chosen);
+            changes |= changed || std::mem::replace(&mut slot.egress.wanted, wanted) != wanted;
+            let reason = target.reason;
+            let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));
+            if news {
+                slot.egress.reason = Some(reason);
+            }
+            if slot.kind == MediaKind::Video && (changed || news) {
+                let layer = chosen.map(|c| room.tracks[track].cutting_name(c));
+                told.push(Notice::Quality { mid: slot.mid.to_string(), layer, reason });
+            }
+        }
+        told.into_iter().for_each(|notice| self.tell(key, notice));
+        if changes {
+            let room = self.peers[key].conn.room;
+            self.tell_layers(room, Demand::More);
+        }
+        self.await_keyframes(key);
+    }
+
+    /// The link to a participant carries this much.
+    pub(super) fn on_estimate(&mut self, key: usize, estimate: u64) {
+        if self.peers[key].allocator.is_due(Some(estimate)) {
+            self.retarget(key);
+        }
+    }
+
+    /// Asks for the keyframes that a participant's slots wait for.
+    pub(super) fn await_keyframes(&mut self, key: usize) {
+        let peer = &self.peers[key];
+        if !peer.conn.connected {
+            return;
+        }
+        let room = peer.conn.room;
+        let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video);
+        let awaited: Vec<Waiting> =
+            video.filter_map(|s| Some(Waiting { room, track: s.track?, layer: s.egress.awaited()? })).collect();
+        awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
+    }
+}
+
+/// What the allocator must know of the slots that show something.
+fn requests<'a>(
+    peer: &mut Peer,
+    room: &Room,
+    shown: &[(usize, usize)],
+    cuttings: &[Vec<(Cutting, LayerState)>],
+    layers: &'a [Vec<LayerState>],
+) -> Vec<SlotRequest<'a>> {
+    let floor = room.floor();
+    let mut requests = Vec::with_capacity(shown.len());
+    for (((index, track), layers), cuttings) in shown.iter().zip(layers).zip(cuttings) {
+        let (slot, track) = (&mut peer.member.slots[*index], &room.tracks[*track]);
+        let supported = track.format.is_none_or(|f| slot.egress.resolve(&slot.formats, f).is_some());
+        let class = match track.source {
+            _ if slot.pinned == Some(track.id) => Class::Pinned,
+            Source::Screen => Class::Pinned,
+            _ if Some(track.publisher) == floor => Class::Speaker,
+            _ => Class::Other,
+        };
+        requests.push(SlotRequest {
+            slot: *index,
+            // The allocator names layers by their place in the list: a list of another length is another track.
+            track: track.number << 8 | cuttings.len() as u64,
+            kind: slot.kind,
+            class,
+            priority: slot.priority,
+            layers,
+            wanted: slot.height,
+            hidden: slot.hidden,
+            muted: track.muted,
+            codec_supported: supported,
+            current: current(&slot.egress, cuttings),
+            resends: 0,
+        });
+    }
+    requests
+}
+
+/// The index of what a slot is given now among what it could be given.
+fn current(egress: &Egress, cuttings: &[(Cutting, LayerState)]) -> Option<usize> {
+    let encoding = egress.selector.current()?;
+    let of_encoding = |(c, _): &&(Cutting, LayerState)| c.encoding == encoding;
+    let exact = cuttings.iter().position(|(c, _)| c.encoding == encoding && Some(c.cut) == egress.filter.current());
+    exact.or_else(|| cuttings.iter().rposition(|c| of_encoding(&c)))
+}
