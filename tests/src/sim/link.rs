@@ -105,7 +105,7 @@ impl Packet {
 pub struct Passed {
     /// When.
     pub at: Time,
-    /// How long it waited, its own transmission included.
+    /// How long it waited for those before it.
     pub wait: Duration,
     /// Its bytes on the wire.
     pub bytes: usize,
@@ -126,6 +126,8 @@ pub struct Link {
     pub rates: Vec<(Time, u64)>,
     queue: VecDeque<(Time, Packet)>,
     queued: usize,
+    /// When the packet at the head was begun.
+    begun: Time,
     in_bad_state: bool,
     last_arrival: Time,
     rng: SmallRng,
@@ -142,6 +144,7 @@ impl Link {
             rates: spec.rate.map(|rate| (Time::ZERO, rate)).into_iter().collect(),
             queue: VecDeque::new(),
             queued: 0,
+            begun: Time::ZERO,
             in_bad_state: false,
             last_arrival: Time::ZERO,
             rng: SmallRng::seed_from_u64(seed),
@@ -169,6 +172,9 @@ impl Link {
         let bytes = packet.wire_len();
         self.queued += bytes;
         self.queue.push_back((now, packet));
+        if idle {
+            self.begun = now;
+        }
         if idle { Offered::Departs(now + serialization(bytes, rate)) } else { Offered::Nothing }
     }
 
@@ -177,7 +183,9 @@ impl Link {
         let Some((came, packet)) = self.queue.pop_front() else { return (None, None) };
         let bytes = packet.wire_len();
         self.queued -= bytes;
-        self.passed.push(Passed { at: now, wait: now - came, bytes, client: packet.client });
+        let wait = self.begun.saturating_sub(came);
+        self.passed.push(Passed { at: now, wait, bytes, client: packet.client });
+        self.begun = now;
         let rate = self.spec.rate.unwrap_or(u64::MAX);
         let next = self.queue.front().map(|(_, p)| now + serialization(p.wire_len(), rate));
         (self.arrival(now, &packet).map(|at| (at, packet)), next)

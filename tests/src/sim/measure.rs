@@ -82,6 +82,13 @@ fn note_gap(found: &mut Freezes, gaps: &mut Vec<Duration>, from: Time, to: Time,
     gaps.push(gap);
 }
 
+/// The longest time between two frames, in milliseconds.
+#[must_use]
+pub fn longest_gap(shown: &[Shown], span: Span) -> f64 {
+    let inside = shown.windows(2).filter(|w| span.holds(w[1].at));
+    inside.map(|w| (w[1].at - w[0].at).as_secs_f64() * 1e3).fold(0.0, f64::max)
+}
+
 /// How often the height of the picture changed, the publisher staying the same.
 #[must_use]
 pub fn layer_changes(shown: &[Shown], span: Span) -> u32 {

@@ -124,7 +124,7 @@ fn loss(seed: u64) -> Vec<Figure> {
     world.run_to(secs(80));
     let span = Span::secs(20, 80);
     let (freezes, share) = measure::worst_freezes(&world.clients[client], span);
-    let video = world.clients[client].video.values().next();
+    let Some(video) = world.clients[client].video.values().next() else { return Vec::new() };
     vec![
         Figure::new("freezes a minute", freezes, Target::AtMost(1.0)),
         Figure::new("time frozen, %", share, Target::AtMost(2.0)),
@@ -133,11 +133,9 @@ fn loss(seed: u64) -> Vec<Figure> {
             measure::worst_changes(&world.clients[client], span),
             Target::AtMost(4.0),
         ),
-        Figure::new(
-            "height at the end",
-            video.map_or(0.0, |v| f64::from(measure::height_at(v, secs(80)))),
-            Target::Told,
-        ),
+        Figure::new("height at the end", f64::from(measure::height_at(video, secs(80))), Target::Told),
+        Figure::new("longest gap, ms", measure::longest_gap(&video.shown, span), Target::Told),
+        Figure::new("keyframes asked for", video.keyframes_asked as f64, Target::Told),
         Figure::new("estimate at the end, kbps", measure::estimate_at(&world.samples[&client], secs(80)), Target::Told),
     ]
 }
