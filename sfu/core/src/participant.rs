@@ -34,6 +34,9 @@ const PACER_STEP: Duration = Duration::from_micros(200);
 /// What a connection is taken to carry before anything was measured; libwebrtc starts there too.
 const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(300);
 
+/// What the first probes may look for.
+const FIRST_DESIRED: Bitrate = Bitrate::kbps(2500);
+
 /// How long a packet can still be resent: two round trips of a bad link, and a few more losses.
 const RTX_AGE: Duration = Duration::from_secs(2);
 /// The most packets kept for resending per video slot: 2 s at 2.5 Mbps in packets of 1200 bytes.
@@ -174,7 +177,10 @@ impl Participant {
             let creds = credentials(config.shard, rng);
             self.ufrag = creds.ufrag.clone();
             let receives = read.lines.iter().any(|l| l.direction.receives());
-            self.rtc = Some(Box::new(build(now, config, creds, receives)));
+            let mut rtc = build(now, config, creds, receives);
+            // Until it is known what is wanted: a large picture. It sets how far the first probes go.
+            rtc.bwe().set_bitrate(Bitrate::ZERO, FIRST_DESIRED);
+            self.rtc = Some(Box::new(rtc));
         }
         let rtc = self.rtc.as_mut().expect("made above");
         let answered = guarded(|| rtc.sdp_api().accept_offer(offer))

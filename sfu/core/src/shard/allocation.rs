@@ -1,12 +1,15 @@
 //! Which layer each slot gets: the allocator's questions and answers.
 
 use super::{Peer, Shard, Waiting};
-use crate::allocator::{Class, LayerState, SlotRequest};
+use crate::allocator::{Allocation, Class, LayerState, SlotRequest, Target};
 use crate::api::{MediaKind, Notice, Source};
 use crate::egress::Egress;
 use crate::room::Room;
 use crate::shard::rooms::Demand;
 use crate::track::Cutting;
+
+/// What a layer is taken to cost that has not been measured: what browsers send of 720p.
+const UNKNOWN_LAYER: u64 = 2_000_000;
 
 impl Shard {
     /// Chooses again which layer each slot of a participant gets, and tells it what changed.
@@ -22,9 +25,10 @@ impl Shard {
             cuttings.iter().map(|c| c.iter().map(|(_, state)| *state).collect()).collect();
         let requests = requests(peer, room, &shown, &cuttings, &layers);
         let allocation = peer.allocator.allocate(now, peer.conn.estimate, &requests);
-        // Padding is for more than what is sent, and only where something is short.
-        let short = allocation.desired > allocation.used;
-        peer.conn.set_bandwidth_wanted(if short { allocation.desired } else { 0 }, allocation.desired);
+        let ideal = ideal(&requests, &allocation);
+        // Padding is for the next step only, and only where something is short; probes are for all that is wanted.
+        let sustain = if allocation.desired > allocation.used { allocation.desired } else { 0 };
+        peer.conn.set_bandwidth_wanted(sustain, ideal.max(allocation.desired));
         let mut told = Vec::new();
         let mut changes = false;
         for (((index, track), target), cuttings) in shown.into_iter().zip(allocation.targets).zip(&cuttings) {
@@ -108,6 +112,22 @@ fn requests<'a>(
         });
     }
     requests
+}
+
+/// What everything wanted would take, in bits per second: what is worth probing for. The stack probes little beyond what
+/// is desired, so with what is sent now in its place the estimate would creep up from its first guess.
+fn ideal(requests: &[SlotRequest<'_>], allocation: &Allocation) -> u64 {
+    let of_slot = |(request, target): (&SlotRequest<'_>, &Target)| {
+        let wanted = target.wanted.and_then(|l| request.layers.get(l));
+        match (request.kind, wanted.map(|l| l.bitrate)) {
+            (MediaKind::Video, Some(0)) => UNKNOWN_LAYER,
+            (_, Some(bitrate)) => bitrate,
+            (_, None) => 0,
+        }
+    };
+    let sum: u64 = requests.iter().zip(&allocation.targets).map(of_slot).fold(0, u64::saturating_add);
+    // The allocator asks for room to spare before it goes up.
+    sum.saturating_mul(13) / 10
 }
 
 /// The index of what a slot is given now among what it could be given.
