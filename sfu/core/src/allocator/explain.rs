@@ -41,7 +41,7 @@ impl<'a> Explainer<'a> {
         let importance = |who: usize| (contenders[who].rank(), contenders[who].cost(decision.granted.grants[who]));
         for (who, contender) in contenders.iter().enumerate() {
             let Some(granted) = decision.granted.grants[who] else { continue };
-            let smallest = contender.cost(Some(contender.ladder.cheapest()));
+            let smallest = contender.cost(Some(contender.ladder.cheapest));
             explainer.smallest += smallest;
             if contender.cost(Some(granted)) <= smallest {
                 continue;
@@ -75,7 +75,7 @@ impl<'a> Explainer<'a> {
     fn paused(&self, decision: &Decision, who: usize) -> Reason {
         let estimate = decision.budget.estimate;
         self.waiting(decision, who).unwrap_or_else(|| {
-            let needed = estimate_for(self.contenders, decision, who, self.contenders[who].ladder.cheapest());
+            let needed = estimate_for(self.contenders, decision, who, self.contenders[who].ladder.cheapest);
             Reason::PausedNoBandwidth { estimate, needed }
         })
     }
@@ -114,7 +114,7 @@ impl<'a> Explainer<'a> {
     /// The other contender because of which this one is short: without it the wanted layer would fit.
     fn favourite(&self, decision: &Decision, who: usize) -> Option<usize> {
         let contender = &self.contenders[who];
-        let own = contender.cost(Some(contender.ladder.cheapest()));
+        let own = contender.cost(Some(contender.ladder.cheapest));
         let wanted = contender.cost(Some(contender.wanted()));
         let alone = decision.budget.estimate_for(self.smallest.saturating_sub(own) + wanted);
         let other = self.favoured.into_iter().flatten().find(|other| *other != who);
@@ -132,7 +132,7 @@ pub(super) fn next_step(contenders: &[Contender], decision: &Decision) -> Option
         let now = decision.ideal.grants[who];
         let next = match now {
             Some(now) => (now + 1..=contender.wanted()).min_by_key(|p| contender.ladder.rungs[*p].cost)?,
-            None => contender.ladder.cheapest(),
+            None => contender.ladder.cheapest,
         };
         let urgency = match now {
             None => (0, std::cmp::Reverse(contender.rank())),

@@ -45,6 +45,7 @@ impl Receiver {
 }
 
 /// Enough for the highest of the three layers, with headroom.
+
 const PLENTY: u64 = 1_800_000;
 /// Enough for the middle one, with headroom, and for no more.
 const LITTLE: u64 = 600_000;
@@ -171,9 +172,9 @@ fn a_new_speaker_takes_from_the_others_after_a_second_and_they_keep_theirs_until
 #[test]
 fn slots_do_not_change_places_for_a_little_more_gain() {
     let cheaper = [layer(180, 150_000), layer(360, 500_000), layer(720, 1_300_000)];
-    let mut receiver = Receiver::with(2_050_000, &[video(0, &THREE), video(1, &THREE)]);
+    let mut receiver = Receiver::with(2_100_000, &[video(0, &THREE), video(1, &THREE)]);
     let slots = [video(0, &THREE), video(1, &cheaper)];
-    assert_eq!(receiver.after(30_000, 2_050_000, &slots), [Some(2), Some(1)]);
+    assert_eq!(receiver.after(30_000, 2_100_000, &slots), [Some(2), Some(1)]);
 }
 
 #[test]
@@ -221,6 +222,17 @@ fn a_publisher_that_begins_late_is_shown_at_once() {
     let silent = THREE.map(|layer| LayerState { live: false, bitrate: 0, ..layer });
     let mut receiver = Receiver::with(LITTLE, &[video(0, &silent)]);
     assert_eq!(receiver.get(LITTLE, &[video(0, &THREE)]), [Some(1)]);
+    assert_eq!(receiver.after(100, 1_500_000, &[video(0, &THREE)]), [Some(2)], "and that was no downgrade");
+}
+
+#[test]
+fn a_slot_brought_down_as_it_began_stays_down() {
+    let mut receiver = Receiver::with(0, &[]);
+    let slots = [video(0, &THREE)];
+    assert_eq!(receiver.get(PLENTY, &slots), [Some(2)]);
+    receiver.now += Duration::from_millis(100);
+    assert_eq!(receiver.get(LITTLE, &slots), [Some(1)]);
+    assert_eq!(receiver.after(100, PLENTY, &slots), [Some(1)]);
 }
 
 #[test]

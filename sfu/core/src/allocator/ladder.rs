@@ -38,6 +38,8 @@ pub(super) struct Rung {
 pub(super) struct Ladder {
     /// From worst to best; the last is what the slot wants.
     pub rungs: Vec<Rung>,
+    /// The position of the cheapest rung, the better one of two that cost the same.
+    pub cheapest: usize,
     /// Indices of all layers of the track, from worst to best.
     order: Vec<usize>,
     /// What the slot would want if every layer were live: what to ask of the publisher.
@@ -68,7 +70,7 @@ impl Ladder {
                 place,
                 height: layers[layer].height,
                 cost: layers[layer].bitrate,
-                utility: utility(&layers[layer]),
+                utility: 0.0,
                 unsettled: unsettled(now, &layers[layer]),
             })
             .collect();
@@ -76,22 +78,15 @@ impl Ladder {
         let enough = rungs.iter().map(|r| r.height).filter(|h| is_near(*h, wanted)).min();
         let top = enough.and_then(|height| rungs.iter().rposition(|r| r.height == height)).unwrap_or(top);
         rungs.truncate(top + 1);
-        for index in 1..rungs.len() {
-            rungs[index].utility = rungs[index].utility.max(rungs[index - 1].utility + LEAST_STEP);
-        }
+        value(&mut rungs, layers);
         let demand = demand(layers, &order, wanted).unwrap_or(rungs[top].layer);
-        Some(Self { rungs, order, demand, live })
+        let cheapest = (0..rungs.len()).rev().min_by_key(|position| rungs[*position].cost)?;
+        Some(Self { rungs, cheapest, order, demand, live })
     }
 
     /// The position of the best rung.
     pub(super) fn top(&self) -> usize {
         self.rungs.len() - 1
-    }
-
-    /// The position of the cheapest rung, the better one of two that cost the same.
-    pub(super) fn cheapest(&self) -> usize {
-        let rungs = self.rungs.iter().enumerate();
-        rungs.min_by_key(|(index, rung)| (rung.cost, std::cmp::Reverse(*index))).map_or(0, |(index, _)| index)
     }
 
     /// The position of a layer; where the slot can no longer have it, of the best rung below it, else of the first.
@@ -124,10 +119,21 @@ fn is_near(height: u16, wanted: u16) -> bool {
     height > 0 && u32::from(height) * 100 >= u32::from(wanted) * NEAR_PERCENT
 }
 
-fn utility(layer: &LayerState) -> f64 {
-    // Width goes with height. Without a height, each spatial layer is taken to double both.
-    let pixels = if layer.height > 0 { 2.0 * f64::from(layer.height).log2() } else { 2.0 * f64::from(layer.spatial) };
-    pixels + FRAME_RATE_WORTH * f64::from(layer.temporal)
+/// Sets the utility of each rung: see [`Ladder::new`].
+fn value(rungs: &mut [Rung], layers: &[LayerState]) {
+    let (mut height, mut doublings) = (0, 0.0);
+    let mut below = f64::NEG_INFINITY;
+    for rung in rungs {
+        let layer = &layers[rung.layer];
+        // Rungs of one height follow each other, and a logarithm costs more than all the rest.
+        if layer.height != height {
+            (height, doublings) = (layer.height, f64::from(layer.height).log2());
+        }
+        // Width goes with height. Without a height, each spatial layer is taken to double both.
+        let pixels = 2.0 * if height > 0 { doublings } else { f64::from(layer.spatial) };
+        rung.utility = (pixels + FRAME_RATE_WORTH * f64::from(layer.temporal)).max(below + LEAST_STEP);
+        below = rung.utility;
+    }
 }
 
 fn unsettled(now: Instant, layer: &LayerState) -> Duration {

@@ -78,15 +78,11 @@ impl Memory {
         self.view = view;
     }
 
-    /// The slot can get nothing: it is hidden, or the receiver cannot take the codec.
+    /// The slot shows nothing, because it is hidden, the receiver cannot take the codec, or no packets come: it begins
+    /// anew when that ends.
     pub(super) fn idle(&mut self, now: Instant) {
         self.layer = None;
         self.fits = None;
-        self.since = now;
-    }
-
-    /// No packets come: the slot begins when they do.
-    pub(super) fn wait_for_packets(&mut self, now: Instant) {
         self.since = now;
     }
 
@@ -98,6 +94,11 @@ impl Memory {
     /// It has just begun, and nothing has gone wrong since.
     pub(super) fn is_joining(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) < JOINING && self.downgraded.is_none_or(|at| at < self.since)
+    }
+
+    /// It went up within the last minute, without having been asked to.
+    pub(super) fn is_shaky(&self, now: Instant) -> bool {
+        self.went_up.is_some_and(|at| now.saturating_duration_since(at) < MINUTE)
     }
 
     /// Takes note of what would fit, and says how much of it the slot may have: a position better than the one held.
@@ -161,13 +162,15 @@ impl Memory {
             }
             self.fits = ideal.filter(|_| ideal > granted).map(|ideal| (layer(ideal), now));
         }
-        self.layer = granted.map(layer);
+        self.grant(contender, granted);
         down
     }
 
-    /// Remembers what the slot got while the bandwidth was not known.
+    /// Remembers what the slot got, and nothing else.
     pub(super) fn grant(&mut self, contender: &Contender, granted: Option<usize>) {
-        self.layer = granted.map(|position| contender.ladder.rungs[position].layer);
+        // Without packets the layer is a guess: another one is neither up nor down.
+        let layer = granted.filter(|_| contender.ladder.live).map(|position| contender.ladder.rungs[position].layer);
+        self.layer = layer;
     }
 
     fn count(&mut self, now: Instant) {

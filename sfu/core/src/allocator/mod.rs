@@ -135,7 +135,7 @@ impl Allocator {
         self.estimate = estimate;
         self.number = self.number.wrapping_add(1);
         let contenders: Vec<Contender> =
-            slots.iter().enumerate().filter_map(|(index, slot)| self.contender(now, first, index, slot)).collect();
+            slots.iter().enumerate().filter_map(|(index, slot)| self.contender(now, index, slot)).collect();
         let number = self.number;
         self.memory.retain(|_, memory| memory.seen == number);
 
@@ -178,7 +178,7 @@ impl Allocator {
     }
 
     /// The slot as one that wants video; none if it can show none.
-    fn contender(&mut self, now: Instant, first: bool, index: usize, slot: &SlotRequest<'_>) -> Option<Contender> {
+    fn contender(&mut self, now: Instant, index: usize, slot: &SlotRequest<'_>) -> Option<Contender> {
         if slot.kind == MediaKind::Audio {
             return None;
         }
@@ -191,7 +191,7 @@ impl Allocator {
             return None;
         };
         if !ladder.live {
-            memory.wait_for_packets(now);
+            memory.idle(now);
         }
         Some(Contender {
             request: index,
@@ -200,7 +200,8 @@ impl Allocator {
             priority: slot.priority,
             held: memory.layer().and_then(|layer| ladder.position(layer)),
             ladder,
-            joining: first || memory.is_joining(now),
+            joining: memory.is_joining(now),
+            shaky: memory.is_shaky(now),
             // A muted track costs next to nothing: what it would cost unmuted is not known.
             frozen: slot.muted,
         })
@@ -230,7 +231,9 @@ impl Allocator {
             };
             limits[who] = Limit { best, settled: true };
         }
-        let granted = passes::share(contenders, &order, &limits, budget.video());
+        // Where nobody goes up, the second round would take the steps of the first.
+        let steady = contenders.iter().zip(&ideal.grants).all(|(contender, ideal)| *ideal <= contender.held);
+        let granted = if steady { ideal.clone() } else { passes::share(contenders, &order, &limits, budget.video()) };
         Decision { budget, ideal, granted, waits }
     }
 

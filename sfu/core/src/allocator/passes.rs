@@ -8,6 +8,9 @@ use super::ladder::{Ladder, Rung};
 
 /// Going up needs the whole to fit this many times over, in percent.
 const HEADROOM_PERCENT: u128 = 115;
+/// The same for what a slot comes down to that went up a moment ago. Where the estimate swings by 15 %, it went up at
+/// 1.15 times the cost, and the lowest that follows is 0.85 times the cost: from 1.0 that is 1 / 0.85.
+const SHAKY_PERCENT: u128 = 120;
 /// Of the estimate, what is given out, in percent.
 const GIVEN_OUT_PERCENT: u128 = 95;
 /// How much more a step is worth that the slot has already: pictures do not change places for a little more gain.
@@ -49,6 +52,8 @@ pub(super) struct Contender {
     pub held: Option<usize>,
     /// It shows nothing yet: any rung may be chosen, without headroom.
     pub joining: bool,
+    /// It went up a moment ago: if it has to come down again, then far enough not to go once more.
+    pub shaky: bool,
     /// It may lose what it has, but not get more.
     pub frozen: bool,
 }
@@ -107,7 +112,7 @@ pub(super) fn share(contenders: &[Contender], order: &[usize], limits: &[Limit],
     let mut share = Sharing {
         contenders,
         limits,
-        budget,
+        room: Room { plain: budget, shaky: budget * 100 / SHAKY_PERCENT, headroom: budget * 100 / HEADROOM_PERCENT },
         round: Round { grants: vec![None; contenders.len()], ..Round::default() },
     };
     share.smallest_to_all(order);
@@ -119,8 +124,15 @@ pub(super) fn share(contenders: &[Contender], order: &[usize], limits: &[Limit],
 struct Sharing<'a> {
     contenders: &'a [Contender],
     limits: &'a [Limit],
-    budget: u128,
+    room: Room,
     round: Round,
+}
+
+/// How much may be used, for each kind of step.
+struct Room {
+    plain: u128,
+    shaky: u128,
+    headroom: u128,
 }
 
 impl Sharing<'_> {
@@ -128,7 +140,7 @@ impl Sharing<'_> {
     fn smallest_to_all(&mut self, order: &[usize]) {
         for &who in order {
             let contender = &self.contenders[who];
-            let cheapest = contender.ladder.cheapest();
+            let cheapest = contender.ladder.cheapest;
             let allowed = |p: &usize| self.is_allowed(who, *p) && self.fits(who, *p);
             let choice = Some(cheapest).filter(allowed).or_else(|| {
                 // Another one may be allowed where the cheapest is not: what is held needs no headroom.
@@ -176,12 +188,18 @@ impl Sharing<'_> {
         let now = self.round.grants[who]?;
         let from = contender.ladder.rungs[now];
         let weight = contender.weight();
-        let better = (now + 1)..contender.ladder.rungs.len();
-        let steps = better.filter(|p| self.is_allowed(who, *p) && self.fits(who, *p)).map(|to| {
+        let mut best: Option<Step> = None;
+        for to in now + 1..contender.ladder.rungs.len() {
+            if !self.is_allowed(who, to) || !self.fits(who, to) {
+                continue;
+            }
             let worth = if contender.is_better(to) { weight } else { weight * HELD_WORTH };
-            Step { gain: worth * gain_per_bit(&from, &contender.ladder.rungs[to]), who, to }
-        });
-        steps.max()
+            let gain = worth * gain_per_bit(&from, &contender.ladder.rungs[to]);
+            if best.is_none_or(|best| gain >= best.gain) {
+                best = Some(Step { gain, who, to });
+            }
+        }
+        best
     }
 
     fn is_allowed(&self, who: usize, position: usize) -> bool {
@@ -191,7 +209,7 @@ impl Sharing<'_> {
             || !contender.is_better(position)
             || contender.ladder.rungs[position].unsettled.is_zero()
             // Something is better than nothing.
-            || (contender.held.is_none() && position == contender.ladder.cheapest());
+            || (contender.held.is_none() && position == contender.ladder.cheapest);
         limit.best.is_some_and(|best| position <= best) && settled
     }
 
@@ -199,12 +217,14 @@ impl Sharing<'_> {
     /// slot has.
     fn fits(&self, who: usize, position: usize) -> bool {
         let contender = &self.contenders[who];
-        let used = self.used_with(who, position);
-        if contender.is_better(position) && !contender.joining {
-            used * HEADROOM_PERCENT <= self.budget * 100
-        } else {
-            used <= self.budget
-        }
+        let smallest = position == contender.ladder.cheapest;
+        let room = match contender.held {
+            _ if contender.joining => self.room.plain,
+            Some(held) if position == held || (position < held && (smallest || !contender.shaky)) => self.room.plain,
+            Some(held) if position < held => self.room.shaky,
+            _ => self.room.headroom,
+        };
+        self.used_with(who, position) <= room
     }
 
     fn used_with(&self, who: usize, position: usize) -> u128 {
@@ -233,7 +253,7 @@ struct Step {
 
 impl Ord for Step {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Of equal ones, the first slot and the largest step: the order must not depend on chance.
+        // Of equal ones, that of the first slot: the order must not depend on chance.
         let key = |step: &Self| (Reverse(step.who), step.to);
         self.gain.total_cmp(&other.gain).then_with(|| key(self).cmp(&key(other)))
     }

@@ -95,7 +95,7 @@ fn a_layer_that_stopped_is_not_chosen_but_wanted() {
     let target = one(&stopped, Some(720));
     assert_eq!((target.layer, target.wanted), (Some(1), Some(2)));
     // One that was never seen has no height: it may be what is wanted.
-    stopped[2].height = 0;
+    (stopped[2].height, stopped[2].bitrate) = (0, 0);
     let target = one(&stopped, Some(720));
     assert_eq!((target.layer, target.wanted), (Some(1), Some(2)));
     assert_eq!(one(&stopped, Some(360)).wanted, Some(1));
@@ -177,6 +177,10 @@ fn a_pinned_slot_gets_what_it_wants_before_others_get_a_step() {
     let slots = [video(0, &THREE), pinned, video(2, &THREE)];
     assert_eq!(layers(&joining(1_800_000, &slots)), [Some(0), Some(2), Some(0)]);
     assert_eq!(layers(&joining(2_150_000, &slots)), [Some(1), Some(2), Some(0)]);
+    // Even where the bits would bring more elsewhere.
+    let dear = [layer(180, 150_000), layer(720, 15_000_000)];
+    let slots = [video(0, &THREE), SlotRequest { class: Class::Pinned, ..video(1, &dear) }];
+    assert_eq!(layers(&joining(15_400_000, &slots)), [Some(0), Some(1)]);
 }
 
 #[test]
@@ -211,6 +215,9 @@ fn a_slot_that_is_short_says_by_how_much_or_because_of_whom() {
     let needed = estimate(1_725_000).unwrap();
     let reason = Reason::EstimateTooLow { estimate: estimate(700_000).unwrap(), needed, chosen: 360, wanted: 720 };
     assert_eq!(short.targets[0].reason, reason);
+    let both = joining(700_000, &[video(3, &THREE), video(7, &THREE)]);
+    assert_eq!(layers(&both), [Some(1), Some(0)]);
+    assert!(matches!(both.targets[1].reason, Reason::EstimateTooLow { .. }), "it would not have fitted alone");
     let pinned = SlotRequest { class: Class::Pinned, ..video(3, &THREE) };
     let shared = joining(2_150_000, &[pinned, video(7, &THREE)]);
     assert_eq!(layers(&shared), [Some(2), Some(1)]);
