@@ -11,6 +11,9 @@ use crate::track::Cutting;
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
 const UNKNOWN_LAYER: u64 = 2_000_000;
 
+/// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
+const IDLE_DESIRED: u64 = 1_500_000;
+
 impl Shard {
     /// Chooses again which layer each slot of a participant gets, and tells it what changed.
     pub(super) fn retarget(&mut self, key: usize) {
@@ -127,7 +130,7 @@ fn ideal(requests: &[SlotRequest<'_>], allocation: &Allocation) -> u64 {
     };
     let sum: u64 = requests.iter().zip(&allocation.targets).map(of_slot).fold(0, u64::saturating_add);
     // The allocator asks for room to spare before it goes up.
-    sum.saturating_mul(13) / 10
+    (sum.saturating_mul(13) / 10).max(IDLE_DESIRED)
 }
 
 /// The index of what a slot is given now among what it could be given.
