@@ -45,7 +45,6 @@ impl Receiver {
 }
 
 /// Enough for the highest of the three layers, with headroom.
-
 const PLENTY: u64 = 1_800_000;
 /// Enough for the middle one, with headroom, and for no more.
 const LITTLE: u64 = 600_000;
@@ -290,6 +289,16 @@ fn a_link_on_the_edge_of_a_step_makes_four_changes_a_minute() {
     }
     let most = changes.iter().map(|at| changes.iter().filter(|c| (*at..at + 60).contains(c)).count()).max();
     assert_eq!(most, Some(4), "{changes:?}");
+}
+
+#[test]
+fn a_slot_that_went_up_a_moment_ago_comes_down_with_room_but_is_not_paused_for_it() {
+    let slots = [video(0, &THREE)];
+    let mut receiver = Receiver::with(LITTLE, &slots);
+    assert_eq!(receiver.after(1100, PLENTY, &slots), [Some(2)]);
+    let mut twin = Receiver { allocator: receiver.allocator.clone(), now: receiver.now };
+    assert_eq!(receiver.get(599_000, &slots), [Some(0)], "360 would have to come down again soon");
+    assert_eq!(twin.get(151_000, &slots), [Some(0)]);
 }
 
 #[test]
