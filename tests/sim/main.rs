@@ -112,7 +112,7 @@ fn nothing_is_paused_or_freezes_on_a_wide_link() {
         run_seeded(seed, |seed| {
             for (client, watched) in wide_run(seed).clients.iter().enumerate() {
                 let (freezes, _) = measure::worst_freezes(watched, Span::secs(4, 12));
-                let last = watched.notices.iter().filter(|(_, n)| n.starts_with("Quality")).last();
+                let last = watched.notices.iter().rfind(|(_, n)| n.starts_with("Quality"));
                 assert_eq!(freezes, 0.0, "seed {seed}, client {client}, told last: {last:?}");
             }
         });
