@@ -113,10 +113,8 @@ impl Memory {
         if contender.joining {
             return Ok(ideal);
         }
-        if let Some(wait) = self.penalty(now) {
-            // A picture, however small, is worth more than steadiness.
-            let back = contender.held.is_none() && left(now, since, STABLE).is_none();
-            return if back { Ok(ladder.cheapest) } else { Err(Wait::Downgraded(wait)) };
+        if let Some(left) = self.penalty(now) {
+            return Err(Wait::Downgraded(left));
         }
         if self.raised {
             return Ok(ideal);
