@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 import { closePage, haveChromium, launchChromium } from './lib/browsers.mjs';
 import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
-import { enterRoom, screenshot } from './lib/room.mjs';
+import { enterRoom, screenshot, withoutDevices } from './lib/room.mjs';
 import { OUT, startServer } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 import { play, playerPage } from './lib/whep.mjs';
@@ -107,7 +107,8 @@ describe('publishers over WHIP', { skip: haveChromium ? false : 'Chromium is not
     test(`${title}: seen and heard by a viewer and by a member`, { skip }, async () => {
       const client = publish(`${server.url}/whip/${room}`);
       const viewer = await playerPage(browser, server);
-      const member = await enterRoom(browser, server, room, 'Ada');
+      // The viewer follows who speaks: nobody but the publisher may.
+      const member = await enterRoom(browser, server, room, 'Ada', { choose: withoutDevices });
       try {
         await play(viewer, room);
         for (const page of [viewer, member]) await waitForMedia(page, 1);

@@ -110,7 +110,7 @@ describe('what is on a tile', { skip: haveChromium ? false : 'Chromium is not in
     const pages = {};
     for (const [name, colour] of Object.entries(colours)) {
       const paint = (page) => page.evaluateOnNewDocument(paintCamera, colour);
-      pages[name] = await enterRoom(browsers.chromium, server, 'colours', name, paint);
+      pages[name] = await enterRoom(browsers.chromium, server, 'colours', name, { prepare: paint });
     }
     for (const [name, page] of Object.entries(pages)) {
       await waitForMedia(page, 2);

@@ -8,14 +8,29 @@ import { until } from './wait.mjs';
 
 const byId = (id) => `[data-testid="${id}"]`;
 
-/** Opens the room's page in a new page of `browser` and joins under `name`. */
-export async function enterRoom(browser, server, room, name, prepare = async () => {}) {
+const nothing = async () => {};
+
+/**
+ * Opens the room's page in a new page of `browser` and joins under `name`.
+ * `prepare` has the page before it loads, `choose` before it joins.
+ */
+export async function enterRoom(browser, server, room, name, { prepare = nothing, choose = nothing } = {}) {
   const page = await newPage(browser);
   await prepare(page);
   await page.goto(`${server.url}/r/${room}`);
+  await choose(page);
   await joinForm(page, name);
   await connected(page);
   return page;
+}
+
+/** For `enterRoom`: turns microphone and camera off before joining, so that the member only watches and listens. */
+export async function withoutDevices(page) {
+  for (const toggle of ['prejoin-mic', 'prejoin-camera']) {
+    await page.waitForSelector(`${byId(toggle)}[aria-pressed="true"]`);
+    await page.click(byId(toggle));
+    await page.waitForSelector(`${byId(toggle)}[aria-pressed="false"]`);
+  }
 }
 
 /** Fills in the form that a room's page begins with. */
