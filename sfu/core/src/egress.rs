@@ -9,7 +9,7 @@ use str0m::media::Mid;
 use str0m::rtp::{ExtensionValues, Vp8Patch};
 
 use crate::allocator::Reason;
-use crate::api::{Codec, MediaKind};
+use crate::api::{Codec, MediaKind, ParticipantId};
 use crate::forward::dependency::{self, DependencyRewriter, RawDescriptor};
 use crate::forward::svc::{FrameInfo, LayerFilter};
 use crate::forward::vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
@@ -44,7 +44,7 @@ impl Descriptor {
 /// An incoming packet, read once for all who receive it.
 pub(crate) struct Incoming<'a> {
     pub now: Instant,
-    pub publisher: usize,
+    pub publisher: ParticipantId,
     pub layer: usize,
     /// The SSRC: names one numbering of sequence numbers and timestamps.
     pub source: u32,
@@ -55,7 +55,8 @@ pub(crate) struct Incoming<'a> {
     /// The payload is RED (RFC 2198).
     pub is_red: bool,
     pub keyframe_start: bool,
-    pub descriptor: Descriptor,
+    /// None: of no use to anybody; it only leaves no gap.
+    pub descriptor: Option<Descriptor>,
     /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
     pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
     pub payload: &'a Arc<[u8]>,
@@ -71,8 +72,9 @@ pub(crate) struct Incoming<'a> {
 /// The source that is forwarded now.
 #[derive(Debug, Clone, Copy)]
 struct Current {
-    publisher: usize,
+    publisher: ParticipantId,
     source: u32,
+    codec: Codec,
     report: Option<SenderReport>,
 }
 
@@ -95,6 +97,10 @@ pub(crate) struct Egress {
     /// Bits per second in the second before the last tick.
     pub bitrate: u64,
     current: Option<Current>,
+    /// The SSRC that the publisher left for another on the same layer: what still comes of it is late.
+    left: Option<u32>,
+    /// A packet of a new SSRC or codec has come, but no keyframe to begin it with.
+    stranded: bool,
     sequence: SequenceMapper,
     time: TimestampMapper,
     vp8: Vp8Rewriter,
@@ -118,6 +124,8 @@ impl Egress {
             bytes: 0,
             bitrate: 0,
             current: None,
+            left: None,
+            stranded: false,
             sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
             time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
             vp8: Vp8Rewriter::new(),
@@ -135,9 +143,19 @@ impl Egress {
         self.filtered = false;
         self.wanted = None;
         self.reason = None;
+        self.left = None;
+        self.stranded = false;
+        self.forget_report();
         self.resolved = None;
         self.bytes = 0;
         self.bitrate = 0;
+    }
+
+    /// After a break nobody knows whether the source's timestamps went on: the next switch goes by arrival.
+    fn forget_report(&mut self) {
+        if let Some(current) = &mut self.current {
+            current.report = None;
+        }
     }
 
     /// Sets what to give; none pauses. Returns true if that is a change.
@@ -145,6 +163,9 @@ impl Egress {
         if let Some(Cutting { cut, whole, .. }) = cutting {
             let (spatial, temporal) = if whole { (u8::MAX, u8::MAX) } else { (cut.spatial, cut.temporal) };
             self.filter.set_target(spatial, temporal);
+        }
+        if cutting.is_none() {
+            self.forget_report();
         }
         let changed = std::mem::replace(&mut self.target, cutting) != cutting;
         self.selector.set_target(now, cutting.map(|c| c.encoding)) || changed
@@ -165,14 +186,22 @@ impl Egress {
     /// The packet for the receiver, or none if it does not get this one.
     pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
         let send = self.resolve(formats, packet.format)?;
+        if packet.descriptor.is_none() {
+            self.sequence.drop(packet.source, packet.seq);
+            return None;
+        }
         match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start) {
             Verdict::Switch => self.switch(packet),
             Verdict::Forward if self.is_new_source(packet) => {
-                // The publisher began a new SSRC on this layer: its first keyframe continues the stream.
-                if !packet.keyframe_start {
-                    return None;
+                // The publisher began a new SSRC or codec on this layer: its first keyframe continues the stream.
+                if Some(packet.source) != self.left {
+                    self.stranded = !packet.keyframe_start;
+                    if self.stranded {
+                        return None;
+                    }
+                    self.left = self.current.map(|c| c.source).filter(|left| *left != packet.source);
+                    self.switch(packet);
                 }
-                self.switch(packet);
             }
             Verdict::Forward => {}
             // Of the source before, what was lost and comes late is still of use.
@@ -195,7 +224,7 @@ impl Egress {
             return Some(verdict.marker.unwrap_or(packet.marker));
         }
         self.sequence.drop(packet.source, packet.seq);
-        if let (Descriptor::Vp8(descriptor), Some(epoch)) = (&packet.descriptor, self.sequence.epoch()) {
+        if let (Some(Descriptor::Vp8(descriptor)), Some(epoch)) = (&packet.descriptor, self.sequence.epoch()) {
             self.vp8.drop(epoch, descriptor);
         }
         None
@@ -203,13 +232,16 @@ impl Egress {
 
     /// The encoding whose keyframe is awaited: of another encoding, or of this one to reach the target layer.
     pub(crate) fn awaited(&self) -> Option<usize> {
-        let for_layer = || self.selector.current().filter(|_| self.filtered && self.filter.needs_keyframe());
+        let stuck = self.stranded || (self.filtered && self.filter.needs_keyframe());
+        let for_layer = || self.selector.current().filter(|_| stuck);
         self.selector.awaited().or_else(for_layer)
     }
 
-    /// The packet is of another SSRC than the one forwarded. Late packets of the one before are none.
+    /// The packet is of another SSRC, or of another codec, than what is forwarded.
     fn is_new_source(&self, packet: &Incoming<'_>) -> bool {
-        self.current.is_some_and(|c| c.source != packet.source || c.publisher != packet.publisher)
+        let same =
+            |c: Current| c.source == packet.source && c.publisher == packet.publisher && c.codec == packet.format.codec;
+        self.current.is_some_and(|c| !same(c))
     }
 
     fn switch(&mut self, packet: &Incoming<'_>) {
@@ -225,11 +257,17 @@ impl Egress {
             self.dependency.switch(epoch, first);
         }
         match &packet.descriptor {
-            Descriptor::Vp8(first) => self.vp8.switch(epoch, first),
-            Descriptor::Vp9(first) => self.vp9.switch(epoch, first),
-            Descriptor::None => {}
+            Some(Descriptor::Vp8(first)) => self.vp8.switch(epoch, first),
+            Some(Descriptor::Vp9(first)) => self.vp9.switch(epoch, first),
+            Some(Descriptor::None) | None => {}
         }
-        self.current = Some(Current { publisher: packet.publisher, source: packet.source, report: packet.report });
+        self.stranded = false;
+        self.current = Some(Current {
+            publisher: packet.publisher,
+            source: packet.source,
+            codec: packet.format.codec,
+            report: packet.report,
+        });
     }
 
     fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>, marker: bool) -> Option<OutPacket> {
@@ -247,7 +285,7 @@ impl Egress {
         if let Some(current) = self.current.as_mut().filter(|c| c.source == packet.source) {
             current.report = packet.report;
         }
-        let (payload, vp8) = self.rewrite_descriptor(mapped, &packet.descriptor, payload)?;
+        let (payload, vp8) = self.rewrite_descriptor(mapped, packet.descriptor.as_ref()?, payload)?;
         let ext = self.rewrite_extensions(mapped, packet)?;
         self.bytes += payload.len() as u64;
         Some(OutPacket {

@@ -140,6 +140,10 @@ pub(crate) struct Track {
     pub subscribers: Vec<Subscriber>,
     /// Higher is younger; the order in which tracks were published.
     pub number: u64,
+    /// Its codec or its picture's size changed since the last tick.
+    pub changed: bool,
+    /// Its codec changed since the last tick: the members are to be told.
+    pub announce: bool,
     /// The set of layers wanted that the publisher was told last.
     pub told_active: Option<Vec<String>>,
 }

@@ -39,7 +39,7 @@ impl Shard {
             let (chosen, wanted) = (cutting(target.layer), cutting(target.wanted).map(|c| c.encoding));
             let slot = &mut peer.member.slots[index];
             let changed = slot.egress.set_target(now, chosen);
-            changes |= changed || std::mem::replace(&mut slot.egress.wanted, wanted) != wanted;
+            changes |= std::mem::replace(&mut slot.egress.wanted, wanted) != wanted || changed;
             let reason = target.reason;
             let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));
             if news {

@@ -250,6 +250,8 @@ impl Shard {
             held_floor: None,
             subscribers: Vec::new(),
             number: self.tracks_published,
+            changed: false,
+            announce: false,
             told_active: None,
         };
         let (room, publisher) = (self.peers[key].conn.room, self.peers[key].conn.id);
@@ -341,6 +343,7 @@ impl Shard {
             return Vec::new();
         };
         self.tell_all_slots(key);
+        self.tell_all_layers(key);
         let name = Arc::clone(&self.rooms[self.peers[key].conn.room].name);
         self.describe_rooms(Some(&name))
     }

@@ -36,17 +36,14 @@ impl Shard {
             report.into_iter().for_each(|r| peer.clock.on_report(now, r));
         }
         let seen = track.on_packet(now, layer, format.codec, packet, report);
-        if seen.unreadable {
-            return;
-        }
-        let Some(descriptor) = Descriptor::read(format.codec, &packet.payload) else { return };
+        let descriptor = Descriptor::read(format.codec, &packet.payload).filter(|_| !seen.unreadable);
         let captured = peer.clock.captured(now, report, packet.header.timestamp, format.codec.clock_rate());
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
         let primary = is_red.then(|| forward::red::primary(&packet.payload)).flatten().map(|(_, data)| Arc::from(data));
         let ext = forwarded_extensions(&packet.header.ext_vals);
         let incoming = Incoming {
             now,
-            publisher: key,
+            publisher: peer.conn.id,
             layer,
             source: *packet.header.ssrc,
             seq: *packet.seq_no,
@@ -68,7 +65,10 @@ impl Shard {
             self.tell_milestone(key, Milestone::FirstPacket);
         }
         if new_format || seen.resized {
-            self.on_track_changed(room_key, track_key, new_format);
+            // Looked at with the next tick: a publisher that changes with every packet must cost no more.
+            let track = &mut self.rooms[room_key].tracks[track_key];
+            track.changed = true;
+            track.announce |= new_format;
         }
     }
 
@@ -125,6 +125,10 @@ impl Shard {
         let Some(layer) = track.layers.get_mut(wanted.layer) else {
             return;
         };
+        if !layer.is_live(self.now) {
+            // It begins with a keyframe, or is asked again with the next look.
+            return;
+        }
         let send = layer.keyframes.request(self.now).then_some((track.publisher, track.mid, layer.rid));
         self.send_keyframe_request(send);
         if !self.waiting.contains(&wanted) {
@@ -156,24 +160,23 @@ impl Shard {
                 return false;
             };
             let send = layer.keyframes.poll(self.now).then_some((track.publisher, track.mid, layer.rid));
-            let keep = layer.keyframes.is_waiting() && !track.subscribers.is_empty();
+            let wanted = track.subscribers.iter().any(|s| {
+                let slot = self.peers.get(s.key).and_then(|peer| peer.member.slots.get(s.slot));
+                let egress = slot.map(|slot| &slot.egress);
+                egress.is_some_and(|e| e.awaited() == Some(w.layer) || e.selector.current() == Some(w.layer))
+            });
+            // A layer that sends nothing cannot answer; once it sends, it is asked again.
+            let keep = layer.keyframes.is_waiting() && wanted && layer.is_live(self.now);
+            if !keep {
+                layer.keyframes.satisfied();
+                return false;
+            }
             self.send_keyframe_request(send);
             keep
         });
         self.waiting = waiting;
         if !self.waiting.is_empty() {
             self.timers.set(Timer::Keyframes, self.now + KEYFRAME_POLL);
-        }
-    }
-
-    /// The codec or the size of a track's packets changed: what its receivers get is chosen again.
-    fn on_track_changed(&mut self, room: usize, track: usize, new_format: bool) {
-        let subscribers = self.rooms[room].tracks[track].subscribers.clone();
-        for subscriber in subscribers {
-            self.retarget(subscriber.key);
-        }
-        if new_format {
-            self.announce_update(room, track);
         }
     }
 }

@@ -221,6 +221,33 @@ impl Shard {
         }
     }
 
+    /// Which of its layers are wanted, for a publisher that comes back: it may have missed the last word.
+    pub(super) fn tell_all_layers(&mut self, key: usize) {
+        let room = &self.rooms[self.peers[key].conn.room];
+        let told = room.tracks_of(key).filter_map(|(_, track)| {
+            let active = track.told_active.clone()?;
+            Some(Notice::Layers { mid: track.mid.to_string(), active })
+        });
+        let told: Vec<Notice> = told.collect();
+        told.into_iter().for_each(|notice| self.tell(key, notice));
+    }
+
+    /// What follows from tracks whose codec or size has changed: their receivers' layers, and word to the members.
+    fn tell_changed_tracks(&mut self, room: usize) {
+        let changed: Vec<usize> = self.rooms[room].tracks.iter().filter(|(_, t)| t.changed).map(|(k, _)| k).collect();
+        for track in changed {
+            let found = &mut self.rooms[room].tracks[track];
+            found.changed = false;
+            let announce = std::mem::take(&mut found.announce);
+            for subscriber in found.subscribers.clone() {
+                self.retarget(subscriber.key);
+            }
+            if announce {
+                self.announce_update(room, track);
+            }
+        }
+    }
+
     /// The regular look at every room: speakers often, rates and layers once a second.
     pub(super) fn tick(&mut self) {
         if self.rooms.is_empty() {
@@ -234,6 +261,7 @@ impl Shard {
         }
         let rooms: Vec<usize> = self.rooms.iter().map(|(key, _)| key).collect();
         for room in rooms {
+            self.tell_changed_tracks(room);
             self.tell_speakers(room);
             let floor = self.rooms[room].floor();
             self.rooms[room].choose_dominant(self.now, TICK_PACKETS);
