@@ -6,12 +6,17 @@ use std::net::SocketAddr;
 /// The most addresses bound to one participant. A browser checks from a handful; each costs the checker a valid HMAC.
 const MAX_ADDRESSES: usize = 16;
 
+/// The most addresses that one participant may bind in its life. A phone that changes networks all day stays far below;
+/// a client that checks from every port it has would keep all workers busy with the news.
+const MAX_BINDINGS: u32 = 256;
+
 /// The tables that tell participants apart. Keys are those of the shard's participants.
 #[derive(Debug, Default)]
 pub(crate) struct Demux {
     by_address: HashMap<SocketAddr, usize>,
     by_ufrag: HashMap<String, usize>,
     addresses: HashMap<usize, Vec<SocketAddr>>,
+    bindings: HashMap<usize, u32>,
 }
 
 /// What binding an address changed.
@@ -55,6 +60,7 @@ impl Demux {
             }
             None => {}
         }
+        *self.bindings.entry(key).or_default() += 1;
         let list = self.addresses.entry(key).or_default();
         list.push(remote);
         let evicted = (list.len() > MAX_ADDRESSES).then(|| list.remove(0));
@@ -64,8 +70,22 @@ impl Demux {
         Bound { new: true, evicted }
     }
 
+    /// The address is new, and the participant has bound as many as it may.
+    pub(crate) fn is_exhausted(&self, remote: SocketAddr, key: usize) -> bool {
+        let known = self.by_address.get(&remote) == Some(&key);
+        !known && self.bindings.get(&key).is_some_and(|count| *count >= MAX_BINDINGS)
+    }
+
+    /// Forgets an address.
+    pub(crate) fn unbind(&mut self, remote: SocketAddr) {
+        if let Some(list) = self.by_address.remove(&remote).and_then(|key| self.addresses.get_mut(&key)) {
+            list.retain(|a| *a != remote);
+        }
+    }
+
     /// Forgets a participant; returns the addresses that were bound to it.
     pub(crate) fn remove(&mut self, key: usize) -> Vec<SocketAddr> {
+        self.bindings.remove(&key);
         let list = self.addresses.remove(&key).unwrap_or_default();
         for address in &list {
             self.by_address.remove(address);
@@ -104,5 +124,27 @@ mod tests {
         assert_eq!(demux.bind(address(99), 1).evicted, Some(address(0)));
         assert_eq!(demux.by_address(address(0)), None);
         assert_eq!(demux.by_address.len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn a_participant_cannot_bind_addresses_without_end() {
+        let mut demux = Demux::default();
+        for port in 0..MAX_BINDINGS as u16 {
+            assert!(!demux.is_exhausted(address(port), 1));
+            demux.bind(address(port), 1);
+        }
+        assert!(demux.is_exhausted(address(9999), 1));
+        assert!(!demux.is_exhausted(address(MAX_BINDINGS as u16 - 1), 1), "what is bound stays of use");
+        demux.remove(1);
+        assert!(!demux.is_exhausted(address(9999), 1));
+    }
+
+    #[test]
+    fn an_address_that_another_shard_has_bound_is_bound_anew_by_the_next_check() {
+        let mut demux = Demux::default();
+        demux.bind(address(1), 1);
+        demux.unbind(address(1));
+        assert_eq!(demux.by_address(address(1)), None);
+        assert!(demux.bind(address(1), 1).new, "the others are told again");
     }
 }

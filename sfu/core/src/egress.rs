@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use rand::rngs::SmallRng;
+use rand::rngs::StdRng;
 use str0m::media::Mid;
 use str0m::rtp::{ExtensionValues, Vp8Patch};
 
@@ -111,7 +111,7 @@ pub(crate) struct Egress {
 }
 
 impl Egress {
-    pub(crate) fn new(kind: MediaKind, rng: &mut SmallRng) -> Self {
+    pub(crate) fn new(kind: MediaKind, rng: &mut StdRng) -> Self {
         // RFC 3550 section 5.1: random starts. The upper half of the sequence numbers is left free, see the mapper.
         let time = TimestampMapper::new(rng.random());
         Self {

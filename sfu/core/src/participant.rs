@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use rand::rngs::SmallRng;
+use rand::rngs::StdRng;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
@@ -166,7 +166,7 @@ impl Participant {
         now: Instant,
         text: &str,
         config: &PeerConfig,
-        rng: &mut SmallRng,
+        rng: &mut StdRng,
     ) -> Result<Accepted, OfferError> {
         let read = sdp::read_offer(text, self.role)?;
         let offer = guarded(|| SdpOffer::from_sdp_string(&read.sdp))
@@ -206,7 +206,7 @@ impl Participant {
     }
 
     /// An ICE restart makes the stack draw credentials of its own; replace them by ours, which name the shard.
-    fn keep_shard_in_ufrag(&mut self, answer: &mut String, shard: u8, rng: &mut SmallRng) {
+    fn keep_shard_in_ufrag(&mut self, answer: &mut String, shard: u8, rng: &mut StdRng) {
         let Some(rtc) = self.rtc.as_mut() else { return };
         let drawn = rtc.direct_api().local_ice_credentials();
         if drawn.ufrag == self.ufrag {
@@ -428,7 +428,7 @@ fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, ()> {
 }
 
 /// ICE credentials of 8 and 24 characters (RFC 8445 section 5.3 asks for 4 and 22), the shard in the first two.
-fn credentials(shard: u8, rng: &mut SmallRng) -> IceCreds {
+fn credentials(shard: u8, rng: &mut StdRng) -> IceCreds {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345679";
     let mut text = |n: usize| (0..n).map(|_| char::from(ALPHABET[rng.random_range(0..32)])).collect::<String>();
     IceCreds { ufrag: format!("{shard:02x}{}", text(10)), pass: text(26) }

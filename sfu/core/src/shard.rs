@@ -7,18 +7,19 @@ mod media;
 mod queries;
 mod rooms;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::rngs::StdRng;
 use slab::Slab;
 use str0m::ice::StunMessage;
 use str0m::net::{Protocol, Receive};
 
+use self::rooms::Demand;
 use crate::allocator::Allocator;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
 use crate::demux::Demux;
@@ -116,7 +117,7 @@ struct Waiting {
 pub struct Shard {
     config: ShardConfig,
     peer_config: PeerConfig,
-    rng: SmallRng,
+    rng: StdRng,
     now: Instant,
     peers: Slab<Peer>,
     ids: HashMap<ParticipantId, usize>,
@@ -128,6 +129,8 @@ pub struct Shard {
     current: Option<usize>,
     touched: Vec<usize>,
     waiting: Vec<Waiting>,
+    /// Rooms in which more layers may be wanted than publishers were told.
+    demand: BTreeSet<usize>,
     happenings: Vec<Happening>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -165,12 +168,20 @@ impl Shard {
     /// A shard without participants. The same seed and the same inputs give the same ids and user fragments.
     #[must_use]
     pub fn new(config: ShardConfig, seed: u64, now: Instant) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        Self::with_seed(config, bytes, now)
+    }
+
+    /// Likewise from a seed of full length. ICE passwords are drawn from it: outside of tests it must be secret.
+    #[must_use]
+    pub fn with_seed(config: ShardConfig, seed: [u8; 32], now: Instant) -> Self {
         let peer_config =
             PeerConfig { cert: config.cert.clone(), candidates: config.candidates.clone(), shard: config.number };
         Self {
             config,
             peer_config,
-            rng: SmallRng::seed_from_u64(seed),
+            rng: StdRng::from_seed(seed),
             now,
             peers: Slab::new(),
             ids: HashMap::new(),
@@ -181,6 +192,7 @@ impl Shard {
             current: None,
             touched: Vec::new(),
             waiting: Vec::new(),
+            demand: BTreeSet::new(),
             happenings: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -200,6 +212,9 @@ impl Shard {
             Input::Datagram { remote, data } => shard.on_datagram(remote, data),
             Input::Command { request, command } => shard.on_command(request, command),
         });
+        while let Some(room) = self.demand.pop_first() {
+            self.tell_layers(room, Demand::More);
+        }
     }
 
     /// Runs code of the shard. A panic in it is a fault of ours: it ends the participant it was about, and nobody else.
@@ -207,10 +222,28 @@ impl Shard {
         let panicked = catch_unwind(AssertUnwindSafe(|| work(self))).is_err();
         if panicked {
             match self.current.take() {
-                Some(key) => self.close_peer(key, CloseReason::Internal),
+                Some(key) => self.close_after_panic(key),
                 None => self.stats.panics += 1,
             }
         }
+    }
+
+    /// Ends the participant that a panic was about. If that fails too, it is taken out without ceremony.
+    fn close_after_panic(&mut self, key: usize) {
+        let closed = catch_unwind(AssertUnwindSafe(|| self.close_peer(key, CloseReason::Internal)));
+        if closed.is_err() {
+            self.stats.panics += 1;
+            if let Some(peer) = self.peers.try_remove(key) {
+                self.ids.remove(&peer.conn.id);
+                self.demux.remove(key);
+                self.rooms.iter_mut().for_each(|(_, room)| room.members.retain(|k| *k != key));
+            }
+        }
+    }
+
+    /// Another shard has bound this address: what is bound here is stale. The next check from it binds it anew.
+    pub fn release_address(&mut self, remote: SocketAddr) {
+        self.demux.unbind(remote);
     }
 
     /// The next thing to do outside; none when there is nothing left. Only [`Self::handle`] makes more.
@@ -272,6 +305,10 @@ impl Shard {
             self.stats.dropped_stun += 1;
             return None;
         };
+        if self.demux.is_exhausted(remote, key) {
+            self.stats.dropped_stun += 1;
+            return None;
+        }
         let change = self.demux.bind(remote, key);
         if change.new {
             self.events.push_back(Event::AddressBound(remote));

@@ -52,6 +52,9 @@ pub enum StartError {
     /// The bind address is unspecified and nothing was announced.
     #[error("media.addr is {0}, which clients cannot reach: set media.announce to the address that they can")]
     NothingAnnounced(SocketAddr),
+    /// The system gives no randomness, without which nothing here is secret.
+    #[error("the system gives no randomness: {0}")]
+    Randomness(String),
     /// A worker thread could not be started.
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),
@@ -111,7 +114,7 @@ impl Sfu {
             let number = number as u8;
             let shard_config =
                 ShardConfig { number, cert: cert.clone(), candidates: candidates.clone(), loudest: config.loudest };
-            let shard = Shard::new(shard_config, seed(), Instant::now());
+            let shard = Shard::with_seed(shard_config, seed()?, Instant::now());
             let worker = Worker::new(number, shard, socket, inbox, links.clone());
             let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));
             threads.push(thread.spawn(move || worker.run()).map_err(StartError::Thread)?);
@@ -136,13 +139,11 @@ impl Sfu {
         let link = self.home(&join.room).clone();
         let id = join.participant;
         let (sender, notices) = mpsc::channel(NOTICE_QUEUE);
-        post(&link, Control::Register(id, sender))?;
-        match ask(&link, Command::Join(Box::new(join))).await? {
+        let (reply_to, reply) = oneshot::channel();
+        post(&link, Control::Join(Box::new(join), sender, reply_to))?;
+        match reply.await.map_err(|_| SfuError::Stopped)? {
             Reply::Join(Ok(joined)) => Ok(Ok((Session { id, link, notices, left: false }, joined))),
-            Reply::Join(Err(error)) => {
-                post(&link, Control::Forget(id))?;
-                Ok(Err(error))
-            }
+            Reply::Join(Err(error)) => Ok(Err(error)),
             _ => Err(SfuError::Stopped),
         }
     }
@@ -233,11 +234,11 @@ fn candidates(config: &SfuConfig, local: SocketAddr) -> Result<Vec<SocketAddr>, 
     Ok(config.announce.iter().map(with_port).collect())
 }
 
-fn seed() -> u64 {
-    rand::rngs::OsRng.try_next_u64().unwrap_or_else(|_| {
-        // Without the system's randomness nothing here is safe; DTLS would have failed before.
-        Instant::now().elapsed().as_nanos() as u64
-    })
+/// A secret seed; ICE passwords are drawn from it.
+fn seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    rand::rngs::OsRng.try_fill_bytes(&mut seed).map_err(|e| StartError::Randomness(e.to_string()))?;
+    Ok(seed)
 }
 
 fn post(link: &Link, message: Control) -> Result<(), SfuError> {
@@ -331,7 +332,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if !self.left {
-            // If the queue is full the participant's connection times out by itself.
+            // If the queue is full, the worker finds out with the next notice that nobody listens.
             _ = self.leave(CloseReason::Left);
         }
     }

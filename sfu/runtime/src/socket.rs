@@ -68,10 +68,11 @@ impl MediaSocket {
             let mut slices: Vec<IoSliceMut<'_>> =
                 self.receive.chunks_exact_mut(RECEIVE_BUFFER).map(IoSliceMut::new).collect();
             let (io, state) = (&self.io, &self.state);
-            // Errors of single datagrams (ICMP answers among them) concern nobody else: read on.
             match io.try_io(|| state.recv(UdpSockRef::from(io), &mut slices, &mut metas)) {
                 Ok(count) => count,
-                Err(_) => return 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return 0,
+                // An error of one datagram, such as an ICMP answer, concerns nobody else: read on.
+                Err(_) => return 1,
             }
         };
         for (meta, buffer) in metas.iter().zip(self.receive.chunks_exact(RECEIVE_BUFFER)).take(count) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
-use weir_core::api::{CloseReason, Command, Event, Notice, ParticipantId, Reply};
+use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
 use weir_core::shard::{Input, Output, Shard, Transmit, is_stun, shard_of_stun};
 
 use crate::socket::MediaSocket;
@@ -18,6 +18,10 @@ use crate::socket::MediaSocket;
 const CONTROL_QUEUE: usize = 4096;
 /// How many datagrams may wait that another worker's socket received: at 100,000 a second, 40 ms.
 const RING: usize = 4096;
+/// The most commands and stray datagrams of one turn: a burst of joins, each with an SDP to answer, must not hold up
+/// media. An answer takes under a millisecond.
+const MAX_COMMANDS: usize = 16;
+const MAX_STRAYS: usize = 512;
 /// The most batches taken from the socket before what they caused is sent. One batch is up to 32 buffers; on loopback
 /// a second batch is rarely full.
 const MAX_BATCHES: usize = 4;
@@ -29,10 +33,8 @@ const WAKE: Token = Token(1);
 pub(crate) enum Control {
     /// A command, with where its reply goes.
     Command(Command, Option<oneshot::Sender<Reply>>),
-    /// A session whose notices go there from now on.
-    Register(ParticipantId, mpsc::Sender<Arc<Notice>>),
-    /// A session that did not come about.
-    Forget(ParticipantId),
+    /// Somebody enters a room: its notices go there, the reply here.
+    Join(Box<Join>, mpsc::Sender<Arc<Notice>>, oneshot::Sender<Reply>),
     /// Datagrams from this address belong to that worker.
     Route(SocketAddr, u8),
     /// They do no longer.
@@ -104,8 +106,10 @@ pub(crate) struct Worker {
     routes: HashMap<SocketAddr, u8>,
     /// Routes that another worker's full queue has not taken yet.
     unsent_routes: Vec<(usize, Control)>,
-    /// Sessions that did not read their notices.
-    slow: Vec<ParticipantId>,
+    /// Who has to leave, and why: sessions that did not read their notices, or that nobody holds any more.
+    leaving: Vec<(ParticipantId, CloseReason)>,
+    /// Who is joining, while the shard decides.
+    joining: Option<ParticipantId>,
     outgoing: VecDeque<Transmit>,
     ring_dropped: u64,
     stopping: bool,
@@ -124,7 +128,8 @@ impl Worker {
             sessions: HashMap::new(),
             routes: HashMap::new(),
             unsent_routes: Vec::new(),
-            slow: Vec::new(),
+            leaving: Vec::new(),
+            joining: None,
             outgoing: VecDeque::new(),
             ring_dropped: 0,
             stopping: false,
@@ -165,28 +170,45 @@ impl Worker {
         if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.shard.handle(now, Input::Timeout);
         }
-        let mut batches = 0;
-        while batches < MAX_BATCHES && self.receive(now) > 0 {
-            batches += 1;
+        let mut more = false;
+        for batch in 1..=MAX_BATCHES {
+            if self.receive(Instant::now()) == 0 {
+                break;
+            }
+            more = batch == MAX_BATCHES;
         }
-        for _ in 0..RING {
-            let Ok((remote, data)) = self.inbox.ring.try_recv() else { break };
-            self.shard.handle(now, Input::Datagram { remote, data: &data });
-        }
-        for _ in 0..CONTROL_QUEUE {
-            let Ok(message) = self.inbox.control.try_recv() else { break };
-            self.on_control(now, message);
-        }
+        let now = Instant::now();
+        more |= self.take_strays(now);
+        more |= self.take_commands(now);
         self.flush();
-        while let Some(id) = self.slow.pop() {
-            self.shard.handle(
-                now,
-                Input::Command { request: u64::MAX, command: Command::Leave(id, CloseReason::SlowReader) },
-            );
+        while let Some((id, reason)) = self.leaving.pop() {
+            self.shard.handle(now, Input::Command { request: u64::MAX, command: Command::Leave(id, reason) });
             self.flush();
         }
         self.retry_routes();
-        batches == MAX_BATCHES
+        more
+    }
+
+    /// Datagrams that landed on other workers' sockets. True if there may be more.
+    fn take_strays(&mut self, now: Instant) -> bool {
+        for _ in 0..MAX_STRAYS {
+            let Ok((remote, data)) = self.inbox.ring.try_recv() else { return false };
+            self.shard.handle(now, Input::Datagram { remote, data: &data });
+        }
+        true
+    }
+
+    /// Commands and news of other workers. True if there may be more.
+    fn take_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..MAX_COMMANDS {
+            let Ok(message) = self.inbox.control.try_recv() else { return false };
+            self.on_control(now, message);
+            self.flush();
+            // A command that got no reply now gets none: its caller is told by the closed channel.
+            self.replies.clear();
+            self.joining = None;
+        }
+        true
     }
 
     fn receive(&mut self, now: Instant) -> usize {
@@ -216,9 +238,15 @@ impl Worker {
                 }
                 self.shard.handle(now, Input::Command { request, command });
             }
-            Control::Register(id, notices) => _ = self.sessions.insert(id, notices),
-            Control::Forget(id) => _ = self.sessions.remove(&id),
-            Control::Route(address, owner) => _ = self.routes.insert(address, owner),
+            Control::Join(join, notices, reply) => {
+                self.joining = Some(join.participant);
+                self.sessions.insert(join.participant, notices);
+                self.on_control(now, Control::Command(Command::Join(join), Some(reply)));
+            }
+            Control::Route(address, owner) => {
+                self.routes.insert(address, owner);
+                self.shard.release_address(address);
+            }
             Control::Unroute(address, owner) => {
                 if self.routes.get(&address) == Some(&owner) {
                     self.routes.remove(&address);
@@ -243,13 +271,25 @@ impl Worker {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Reply { request, reply } => {
-                if let Some(to) = self.replies.remove(&request) {
-                    // The caller may have stopped waiting.
-                    _ = to.send(self.with_own_counters(reply));
+                let joined = matches!(reply, Reply::Join(Ok(_)));
+                let heard = match self.replies.remove(&request) {
+                    Some(to) => to.send(self.with_own_counters(reply)).is_ok(),
+                    None => true,
+                };
+                if let Some(id) = self.joining.take() {
+                    match (joined, heard) {
+                        (true, true) => {}
+                        // Whoever asked to enter has stopped waiting: nobody would ever leave again.
+                        (true, false) => self.leaving.push((id, CloseReason::Left)),
+                        (false, _) => _ = self.sessions.remove(&id),
+                    }
                 }
             }
             Event::Notice { to, notice } => self.notify(to, notice),
-            Event::AddressBound(address) => self.tell_others(|me| Control::Route(address, me)),
+            Event::AddressBound(address) => {
+                self.routes.remove(&address);
+                self.tell_others(|me| Control::Route(address, me));
+            }
             Event::AddressReleased(address) => self.tell_others(|me| Control::Unroute(address, me)),
         }
     }
@@ -266,10 +306,15 @@ impl Worker {
     fn notify(&mut self, to: ParticipantId, notice: Arc<Notice>) {
         let closed = matches!(*notice, Notice::Closed(_));
         let Some(session) = self.sessions.get(&to) else { return };
-        if session.try_send(notice).is_err() && !closed {
-            self.slow.push(to);
+        // The last place in the queue is kept for the word that it is over.
+        let full = session.capacity() <= 1 && !closed;
+        if full || session.try_send(notice).is_err() {
+            let reason = if session.is_closed() { CloseReason::Left } else { CloseReason::SlowReader };
+            if !closed && !self.leaving.contains(&(to, reason)) {
+                self.leaving.push((to, reason));
+            }
         }
-        if closed || self.slow.last() == Some(&to) {
+        if closed {
             self.sessions.remove(&to);
         }
     }

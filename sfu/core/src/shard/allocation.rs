@@ -5,7 +5,6 @@ use crate::allocator::{Allocation, Class, LayerState, SlotRequest, Target};
 use crate::api::{MediaKind, Notice, Source};
 use crate::egress::Egress;
 use crate::room::Room;
-use crate::shard::rooms::Demand;
 use crate::track::Cutting;
 
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
@@ -53,7 +52,7 @@ impl Shard {
         told.into_iter().for_each(|notice| self.tell(key, notice));
         if changes {
             let room = self.peers[key].conn.room;
-            self.tell_layers(room, Demand::More);
+            self.demand.insert(room);
         }
         self.await_keyframes(key);
     }

@@ -21,6 +21,7 @@ use crate::track::{Layer, Track};
 
 impl Shard {
     pub(super) fn on_command(&mut self, request: u64, command: Command) {
+        self.current = self.subject(&command);
         let reply = match command {
             Command::Join(join) => Some(Reply::Join(self.join(*join))),
             Command::Offer(id, offer) => Some(Reply::Offer(self.offer(id, &offer))),
@@ -63,6 +64,15 @@ impl Shard {
         if let Some(reply) = reply {
             self.events.push_back(Event::Reply { request, reply });
         }
+    }
+
+    /// Whom a command is about.
+    fn subject(&self, command: &Command) -> Option<usize> {
+        let id = match command {
+            Command::Offer(id, _) | Command::View(id, _) | Command::Mute(id, ..) | Command::Metadata(id, _) => id,
+            _ => return None,
+        };
+        self.ids.get(id).copied()
     }
 
     /// The key of a participant, if it is in the room named.

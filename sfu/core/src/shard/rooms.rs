@@ -105,7 +105,7 @@ impl Shard {
                 self.reassign_member(key);
             }
         }
-        self.tell_layers(room, Demand::More);
+        self.demand.insert(room);
     }
 
     /// Chooses again what the slots of one participant show, and tells it what changed.
