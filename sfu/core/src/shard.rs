@@ -102,6 +102,7 @@ struct Peer {
     member: Member,
     clock: PublisherClock,
     allocator: Allocator,
+    connected_at: Option<Instant>,
     last_packet: Option<Instant>,
 }
 
@@ -410,6 +411,7 @@ impl Shard {
             Happening::IceDisconnected => self.timers.set(Timer::Connect(key), self.now + SILENCE_TIMEOUT),
             Happening::DtlsConnected => {
                 self.timers.clear(Timer::Connect(key));
+                self.peers[key].connected_at = Some(self.now);
                 self.tell_milestone(key, Milestone::DtlsConnected);
                 self.on_connected(key);
             }

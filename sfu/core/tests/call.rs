@@ -242,3 +242,20 @@ fn a_full_room_and_a_replaced_identity_are_told_so() {
     assert_eq!(join("ann", 2).1, Ok(0), "the new session takes the place of the old one");
     assert_eq!(net.notices_of(first).last(), Some(&Notice::Closed(CloseReason::Replaced)));
 }
+
+#[test]
+fn the_only_layer_of_an_encoder_is_not_paused_by_the_first_guess_of_the_link() {
+    let mut net = Net::new();
+    let publisher = net.add("stage", Role::Publisher, true, (0, 0));
+    let viewer = net.add("stage", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    let (frames, packets) = (300, 10);
+    for n in 0..frames * packets {
+        // About 2.2 Mbps; the estimate begins at 300 kbps.
+        net.write_video(publisher, n, n == 0);
+        if n % packets == packets - 1 {
+            net.run(FRAME);
+        }
+    }
+    assert_eq!(net.video_of(viewer).len() as u64, frames * packets, "every packet since the keyframe");
+}

@@ -1,5 +1,7 @@
 //! Which layer each slot gets: the allocator's questions and answers.
 
+use std::time::Duration;
+
 use super::{Peer, Shard, Waiting};
 use crate::allocator::{Allocation, Class, LayerState, SlotRequest, Target};
 use crate::api::{MediaKind, Notice, Source};
@@ -10,6 +12,9 @@ use crate::track::Cutting;
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
 const UNKNOWN_LAYER: u64 = 2_000_000;
 
+/// How long the first probes are waited for. Before that the estimate is a first guess of 300 kbps, by which the only
+/// layer of an encoder would be paused.
+const SETTLING: Duration = Duration::from_secs(3);
 /// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
 const IDLE_DESIRED: u64 = 1_500_000;
 
@@ -26,7 +31,9 @@ impl Shard {
         let layers: Vec<Vec<LayerState>> =
             cuttings.iter().map(|c| c.iter().map(|(_, state)| *state).collect()).collect();
         let requests = requests(peer, room, &shown, &cuttings, &layers);
-        let allocation = peer.allocator.allocate(now, peer.conn.estimate, &requests);
+        let settled = peer.connected_at.is_some_and(|at| now.saturating_duration_since(at) >= SETTLING);
+        let estimate = peer.conn.estimate.filter(|_| settled && !is_single(&requests));
+        let allocation = peer.allocator.allocate(now, estimate, &requests);
         let ideal = ideal(&requests, &allocation);
         // Padding is for the next step only, and only where something is short; probes are for all that is wanted.
         let sustain = if allocation.desired > allocation.used { allocation.desired } else { 0 };
@@ -114,6 +121,12 @@ fn requests<'a>(
         });
     }
     requests
+}
+
+/// One picture of one layer: there is nothing to choose, and a pause would leave nothing at all.
+fn is_single(requests: &[SlotRequest<'_>]) -> bool {
+    let mut video = requests.iter().filter(|r| r.kind == MediaKind::Video && !r.hidden);
+    video.next().is_some_and(|only| only.layers.len() == 1) && video.next().is_none()
 }
 
 /// What everything wanted would take, in bits per second: what is worth probing for. The stack probes little beyond what

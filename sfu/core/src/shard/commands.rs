@@ -122,6 +122,7 @@ impl Shard {
             },
             clock: PublisherClock::default(),
             allocator: Allocator::default(),
+            connected_at: None,
             last_packet: None,
         });
         self.ids.insert(join.participant, key);
