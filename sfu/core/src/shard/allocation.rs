@@ -12,9 +12,10 @@ use crate::track::Cutting;
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
 const UNKNOWN_LAYER: u64 = 2_000_000;
 
-/// How long the first probes are waited for. Before that the estimate is a first guess of 300 kbps, by which the only
-/// layer of an encoder would be paused.
+/// How long the first probes are waited for, and what the link is taken to carry meanwhile, in bits per second: the
+/// stack's own first guess of 300 kbps would begin every meeting with paused tiles.
 const SETTLING: Duration = Duration::from_secs(3);
+const FIRST_GUESS: u64 = 1_000_000;
 /// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
 const IDLE_DESIRED: u64 = 1_500_000;
 
@@ -32,7 +33,8 @@ impl Shard {
             cuttings.iter().map(|c| c.iter().map(|(_, state)| *state).collect()).collect();
         let requests = requests(peer, room, &shown, &cuttings, &layers);
         let settled = peer.connected_at.is_some_and(|at| now.saturating_duration_since(at) >= SETTLING);
-        let estimate = peer.conn.estimate.filter(|_| settled && !is_single(&requests));
+        let guess = if settled { 0 } else { FIRST_GUESS };
+        let estimate = peer.conn.estimate.map(|e| e.max(guess)).filter(|_| !is_single(&requests));
         let allocation = peer.allocator.allocate(now, estimate, &requests);
         let ideal = ideal(&requests, &allocation);
         // Padding is for the next step only, and only where something is short; probes are for all that is wanted.
