@@ -19,6 +19,9 @@ use crate::speaker::Loudness;
 
 /// A layer without packets for this long is not live. Longer than the longest frame gap of a screen share at 1 fps.
 const LIVE: Duration = Duration::from_millis(2500);
+/// A layer that is silent for this long while another one of its track sends was stopped by the publisher, most often for
+/// want of bandwidth. Well above the frame gap of the slowest layer that a camera sends (7 fps).
+const LEFT_BEHIND: Duration = Duration::from_millis(500);
 
 /// One simulcast layer, or the only layer.
 #[derive(Debug, Default)]
@@ -144,6 +147,8 @@ pub(crate) struct Track {
     pub changed: bool,
     /// Its codec changed since the last tick: the members are to be told.
     pub announce: bool,
+    /// Which layers were live at the last tick, a bit each.
+    pub live_layers: u32,
     /// The set of layers wanted that the publisher was told last.
     pub told_active: Option<Vec<String>>,
 }
@@ -213,7 +218,7 @@ impl Track {
                     temporal: cut.temporal,
                     height: layer.height_of(cut.spatial),
                     bitrate: if cut == top { layer.bitrate } else { layer.meter.rate(cut) },
-                    live: layer.is_live(now) || (layer.height > 0 && told_off(encoding)),
+                    live: self.is_layer_live(now, layer) || (layer.height > 0 && told_off(encoding)),
                     live_since: layer.live_since,
                     has_report: layer.report.is_some(),
                 };
@@ -231,6 +236,20 @@ impl Track {
         }
         let separator = if rid.is_empty() { "" } else { "/" };
         format!("{rid}{separator}S{}T{}", cutting.cut.spatial, cutting.cut.temporal)
+    }
+
+    /// The layer sends, and did not fall silent while others of the track go on.
+    fn is_layer_live(&self, now: Instant, layer: &Layer) -> bool {
+        let newest = self.layers.iter().filter_map(|l| l.last_packet).max();
+        let left = newest.zip(layer.last_packet).is_some_and(|(n, own)| n.saturating_duration_since(own) > LEFT_BEHIND);
+        layer.is_live(now) && !left
+    }
+
+    /// Takes note of which layers are live. True if that has changed since the last time.
+    pub(crate) fn look_at_layers(&mut self, now: Instant) -> bool {
+        let bit = |(index, layer): (usize, &Layer)| u32::from(self.is_layer_live(now, layer)) << index.min(31);
+        let live = self.layers.iter().enumerate().map(bit).fold(0, |all, bit| all | bit);
+        std::mem::replace(&mut self.live_layers, live) != live
     }
 
     /// A layer and all that cost less: those that a receiver of it may come down to.

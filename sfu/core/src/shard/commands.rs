@@ -263,6 +263,7 @@ impl Shard {
             number: self.tracks_published,
             changed: false,
             announce: false,
+            live_layers: 0,
             told_active: None,
         };
         let (room, publisher) = (self.peers[key].conn.room, self.peers[key].conn.id);

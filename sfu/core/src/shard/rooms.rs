@@ -232,9 +232,16 @@ impl Shard {
         told.into_iter().for_each(|notice| self.tell(key, notice));
     }
 
-    /// What follows from tracks whose codec or size has changed: their receivers' layers, and word to the members.
+    /// What follows from tracks whose codec, size or set of live layers has changed: their receivers' layers, and word to the members.
     fn tell_changed_tracks(&mut self, room: usize) {
-        let changed: Vec<usize> = self.rooms[room].tracks.iter().filter(|(_, t)| t.changed).map(|(k, _)| k).collect();
+        let now = self.now;
+        let tracks = self.rooms[room].tracks.iter_mut();
+        let changed: Vec<usize> = tracks
+            .filter_map(|(key, track)| {
+                let layers = track.layers.len() > 1 && track.look_at_layers(now);
+                (track.changed || layers).then_some(key)
+            })
+            .collect();
         for track in changed {
             let found = &mut self.rooms[room].tracks[track];
             found.changed = false;
