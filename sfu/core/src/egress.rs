@@ -99,6 +99,10 @@ pub(crate) struct Egress {
     current: Option<Current>,
     /// The SSRC that the publisher left for another on the same layer: what still comes of it is late.
     left: Option<u32>,
+    /// What was sent waits for the link: from the next frame on, nothing until a keyframe.
+    late: bool,
+    /// The timestamp of the last packet forwarded, as it came.
+    last_time: Option<u32>,
     /// A packet of a new SSRC or codec has come, but no keyframe to begin it with.
     stranded: bool,
     sequence: SequenceMapper,
@@ -125,6 +129,8 @@ impl Egress {
             bitrate: 0,
             current: None,
             left: None,
+            late: false,
+            last_time: None,
             stranded: false,
             sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
             time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
@@ -144,6 +150,7 @@ impl Egress {
         self.wanted = None;
         self.reason = None;
         self.left = None;
+        self.late = false;
         self.stranded = false;
         self.forget_report();
         self.resolved = None;
@@ -186,6 +193,10 @@ impl Egress {
     /// The packet for the receiver, or none if it does not get this one.
     pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
         let send = self.resolve(formats, packet.format)?;
+        if self.late && self.last_time != Some(packet.time) {
+            self.late = false;
+            self.selector.abandon(packet.now);
+        }
         if packet.descriptor.is_none() {
             self.sequence.drop(packet.source, packet.seq);
             return None;
@@ -228,6 +239,11 @@ impl Egress {
             self.vp8.drop(epoch, descriptor);
         }
         None
+    }
+
+    /// The link does not keep up: what the picture still lacks would come too late.
+    pub(crate) fn on_late(&mut self) {
+        self.late = true;
     }
 
     /// The encoding whose keyframe is awaited: of another encoding, or of this one to reach the target layer.
@@ -288,7 +304,9 @@ impl Egress {
         let (payload, vp8) = self.rewrite_descriptor(mapped, packet.descriptor.as_ref()?, payload)?;
         let ext = self.rewrite_extensions(mapped, packet)?;
         self.bytes += payload.len() as u64;
+        self.last_time = Some(packet.time);
         Some(OutPacket {
+            now: packet.now,
             mid,
             pt,
             seq: mapped.sequence,

@@ -14,6 +14,7 @@ mod dominant;
 mod egress;
 mod keyframes;
 mod layers;
+mod link;
 mod lipsync;
 mod participant;
 mod room;

@@ -153,8 +153,12 @@ impl Memory {
         let layer = |position: usize| contender.ladder.rungs[position].layer;
         let down = granted < contender.held;
         if down {
+            // A link that falls steeply brings a slot down in several steps: one change.
+            let falling = self.downgraded.is_some_and(|at| left(now, at, DOWN).is_some());
+            if !falling || self.went_up > self.downgraded {
+                self.count(now);
+            }
             self.downgraded = Some(now);
-            self.count(now);
         } else if granted > contender.held {
             if !contender.joining && !self.raised {
                 self.went_up = Some(now);

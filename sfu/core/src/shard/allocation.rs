@@ -16,6 +16,9 @@ const UNKNOWN_LAYER: u64 = 2_000_000;
 /// stack's own first guess of 300 kbps would begin every meeting with paused tiles.
 const SETTLING: Duration = Duration::from_secs(3);
 const FIRST_GUESS: u64 = 1_000_000;
+/// Video is paced while the estimate is less than so many times what all that is wanted takes: a burst would stand in the
+/// link's queue. Past that a keyframe passes in a few milliseconds, and pacing would only cost time on both sides.
+const PACED_BELOW: u64 = 2;
 /// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
 const IDLE_DESIRED: u64 = 1_500_000;
 
@@ -39,14 +42,23 @@ impl Shard {
         let ideal = ideal(&requests, &allocation);
         // Padding is for the next step only, and only where something is short; probes are for all that is wanted.
         let sustain = if allocation.desired > allocation.used { allocation.desired } else { 0 };
-        peer.conn.set_bandwidth_wanted(sustain, ideal.max(allocation.desired));
+        let short = estimate.is_some_and(|e| e < ideal);
+        let desired = if settled && short { allocation.desired } else { ideal.max(allocation.desired) };
+        peer.conn.set_bandwidth_wanted(sustain, desired);
+        let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW));
+        let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video).map(|s| s.mid);
+        peer.conn.set_paced(settled && near, video);
         let mut told = Vec::new();
         let mut changes = false;
         for (((index, track), target), cuttings) in shown.into_iter().zip(allocation.targets).zip(&cuttings) {
             let cutting = |layer: Option<usize>| layer.and_then(|l| cuttings.get(l)).map(|(cutting, _)| *cutting);
             let (chosen, wanted) = (cutting(target.layer), cutting(target.wanted).map(|c| c.encoding));
             let slot = &mut peer.member.slots[index];
+            let given_up = target.reason.is_shortage() && chosen.map(|c| c.encoding) < slot.egress.target.map(|c| c.encoding);
             let changed = slot.egress.set_target(now, chosen);
+            if changed && given_up {
+                peer.conn.forget_resends(slot.mid);
+            }
             changes |= std::mem::replace(&mut slot.egress.wanted, wanted) != wanted || changed;
             let reason = target.reason;
             let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));

@@ -89,7 +89,11 @@ impl Shard {
                 peer.conn.had_keyframe = true;
                 first_keyframes.push(subscriber.key);
             }
-            peer.conn.write(out);
+            if peer.conn.write(out) {
+                self.stats.late_pictures += 1;
+                slot.egress.on_late();
+                peer.conn.forget_resends(slot.mid);
+            }
             if !peer.conn.touched {
                 peer.conn.touched = true;
                 self.touched.push(subscriber.key);
