@@ -3,12 +3,14 @@
 //! The stack's delay-based estimate (draft-ietf-rmcat-gcc-02) errs in two ways that hurt an SFU. While little is sent, one
 //! burst can bring it down to less than what arrives all the time, without a loss and without a queue. And when a link
 //! falls steeply it follows for two seconds. So a fall is believed at once where the link shows it, by losses or by packets
-//! that take longer than they used to, and otherwise only if it lasts.
+//! that take longer than they used to, and otherwise only if it lasts. And what goes through without either, the link carries,
+//! whatever the stack says: after a steep fall its loss-based controller may stay low for half a minute.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// How long an estimate must stay low before it is believed, where nothing else says so.
-const DOUBT: Duration = Duration::from_secs(3);
+const DOUBT: Duration = Duration::from_secs(5);
 /// The share of lost packets, 0 to 1, from which on a link is taken to lose them by overload; random loss on radio links
 /// stays below it mostly.
 const LOSSY: f32 = 0.02;
@@ -19,6 +21,9 @@ const OVERLOADED: f32 = 0.1;
 const QUEUE: Duration = Duration::from_millis(40);
 /// Over how many measurements: a single burst of our own, a keyframe or a probe, queues for a moment.
 const SAMPLES: usize = 4;
+const SECOND: Duration = Duration::from_secs(1);
+/// The most that is remembered of what was sent: twice ten measurements a second.
+const MOST_SENT: usize = 20;
 /// The shortest round trip is that of the last one to two of these.
 const ROUND_TRIPS: Duration = Duration::from_secs(10);
 
@@ -31,6 +36,8 @@ pub(crate) struct Measured {
     pub loss: f32,
     /// Of the packet acknowledged last.
     pub round_trip: Option<Duration>,
+    /// Bytes of media sent so far.
+    pub sent: u64,
 }
 
 /// What is believed of one link.
@@ -39,6 +46,8 @@ pub(crate) struct Link {
     believed: Option<(u64, Instant)>,
     recent: [Option<Duration>; SAMPLES],
     shortest: Option<Shortest>,
+    /// What had been sent when, over the last second: the oldest first.
+    sent: VecDeque<(Instant, u64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +64,12 @@ impl Link {
         if let Some(round_trip) = measured.round_trip {
             self.on_round_trip(now, round_trip);
         }
+        let calm = measured.loss < LOSSY && !self.is_queueing();
+        let sent = self.on_sent(now, measured.sent);
         let estimate = arriving(measured.estimate, measured.loss);
-        let doubtful = measured.loss < LOSSY && !self.is_queueing();
+        let estimate = if calm { estimate.max(sent + sent / 10) } else { estimate };
         let kept = self.believed.filter(|(believed, since)| {
-            doubtful && estimate < *believed && now.saturating_duration_since(*since) < DOUBT
+            calm && estimate < *believed && now.saturating_duration_since(*since) < DOUBT
         });
         self.believed = Some(kept.unwrap_or((estimate, now)));
         kept.map_or(estimate, |(believed, _)| believed)
@@ -72,6 +83,17 @@ impl Link {
             *shortest = Shortest { since: now, before: shortest.now, now: round_trip };
         }
         shortest.now = shortest.now.min(round_trip);
+    }
+
+    /// Bits per second sent over the last second; 0 until one has passed.
+    fn on_sent(&mut self, now: Instant, sent: u64) -> u64 {
+        self.sent.push_back((now, sent));
+        let age = |at: Instant| now.saturating_duration_since(at);
+        while self.sent.get(1).is_some_and(|(at, _)| age(*at) >= SECOND) || self.sent.len() > MOST_SENT {
+            self.sent.pop_front();
+        }
+        let first = self.sent.front().filter(|(at, _)| age(*at) >= SECOND);
+        first.map_or(0, |(at, before)| (sent.saturating_sub(*before) as f64 * 8.0 / age(*at).as_secs_f64()) as u64)
     }
 
     /// All of the last round trips were longer than the shortest one.
@@ -96,7 +118,7 @@ mod tests {
         Instant::now()
     }
 
-    const CALM: Measured = Measured { estimate: 500_000, loss: 0.0, round_trip: Some(Duration::from_millis(50)) };
+    const CALM: Measured = Measured { estimate: 500_000, loss: 0.0, round_trip: Some(Duration::from_millis(50)), sent: 0 };
 
     /// What is believed after each of these measurements, ten a second, on a link that was calm before.
     fn believed(measured: &[Measured]) -> Vec<u64> {

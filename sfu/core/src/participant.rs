@@ -141,6 +141,8 @@ pub(crate) struct Participant {
     pub estimate: Option<u64>,
     /// It acknowledges packets by transport-wide feedback, so that the stack estimates and probes.
     has_twcc: bool,
+    /// The stack's own estimate, by which it paces.
+    pub measured: Option<u64>,
     link: Link,
     /// Video is spread over time.
     paced: bool,
@@ -164,6 +166,7 @@ impl Participant {
             touched: false,
             estimate: None,
             has_twcc: false,
+            measured: None,
             link: Link::default(),
             paced: false,
             rtc: None,
@@ -381,7 +384,8 @@ impl Participant {
             Event::PeerStats(stats) if self.has_twcc => {
                 if let Some(estimate) = stats.bwe_tx {
                     let loss = stats.egress_loss_fraction.unwrap_or(0.0);
-                    let measured = Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt };
+                    self.measured = Some(estimate.as_u64());
+                    let measured = Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
                     let estimate = self.link.on_measured(stats.timestamp, measured);
                     self.estimate = Some(estimate);
                     happenings.push(Happening::Estimate(estimate));

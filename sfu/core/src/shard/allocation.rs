@@ -45,9 +45,10 @@ impl Shard {
         let short = estimate.is_some_and(|e| e < ideal);
         let desired = if settled && short { allocation.desired } else { ideal.max(allocation.desired) };
         peer.conn.set_bandwidth_wanted(sustain, desired);
+        peer.used = allocation.used;
         let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW));
-        let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video).map(|s| s.mid);
-        peer.conn.set_paced(settled && near, video);
+        peer.near_limit = settled && near;
+        pace(peer);
         let mut told = Vec::new();
         let mut changes = false;
         for (((index, track), target), cuttings) in shown.into_iter().zip(allocation.targets).zip(&cuttings) {
@@ -80,6 +81,7 @@ impl Shard {
 
     /// The link to a participant carries this much.
     pub(super) fn on_estimate(&mut self, key: usize, estimate: u64) {
+        pace(&mut self.peers[key]);
         if self.peers[key].allocator.is_due(Some(estimate)) {
             self.retarget(key);
         }
@@ -97,6 +99,14 @@ impl Shard {
             video.filter_map(|s| Some(Waiting { room, track: s.track?, layer: s.egress.awaited()? })).collect();
         awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
     }
+}
+
+/// The stack paces by its own estimate: where that has fallen below what is sent and is not believed, its pacer would hold
+/// back ever more.
+fn pace(peer: &mut Peer) {
+    let fits = peer.conn.measured.is_some_and(|measured| peer.used <= measured);
+    let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video).map(|s| s.mid);
+    peer.conn.set_paced(peer.near_limit && fits, video);
 }
 
 /// What the allocator must know of the slots that show something.

@@ -147,6 +147,7 @@ fn spec(role: Role, up: usize, down: usize, video_slots: usize) -> ClientSpec {
     ClientSpec {
         role,
         camera: CAMERA.to_vec(),
+        microphone: true,
         audio_slots: if video_slots == 0 { 0 } else { 3 },
         video_slots,
         tile: (1280, 720),

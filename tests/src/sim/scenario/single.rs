@@ -7,14 +7,15 @@ use crate::sim::World;
 use crate::sim::client::ClientSpec;
 use crate::sim::link::LinkSpec;
 use crate::sim::measure::{self, Span};
+use crate::sim::media::LayerSpec;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario { name: "capacity-500k", about: "one 720p simulcast towards 500 kbps, 50 ms RTT", run: capacity_500k },
-        Scenario { name: "capacity-800k", about: "one 720p simulcast towards 800 kbps, 50 ms RTT", run: capacity_800k },
+        Scenario { name: "capacity-500k", about: "video alone, that fills it, towards 500 kbps, 50 ms RTT", run: capacity_500k },
+        Scenario { name: "capacity-800k", about: "video alone, that fills it, towards 800 kbps, 50 ms RTT", run: capacity_800k },
         Scenario {
             name: "capacity-100k-400ms-rtt",
-            about: "one 720p simulcast towards 100 kbps, 400 ms RTT",
+            about: "video alone, that fills it, towards 100 kbps, 400 ms RTT",
             run: capacity_100k,
         },
         Scenario {
@@ -37,9 +38,25 @@ fn pair(world: &mut World, link: LinkSpec) -> (usize, usize) {
     (receiver(world, "r", down, 1), down)
 }
 
+/// libwebrtc's tests, from which the targets are, send what the estimate allows for. So this camera has a layer that nearly
+/// fills the link, and one beyond it, so that there is something to look for. There is no sound: a third of its small packets
+/// is headers, which the estimate does not count.
+fn filling(bitrate: u64) -> Vec<LayerSpec> {
+    vec![
+        LayerSpec { rid: "q", width: 320, height: 180, bitrate: bitrate / 3 },
+        LayerSpec { rid: "h", width: 640, height: 360, bitrate },
+        LayerSpec { rid: "f", width: 1280, height: 720, bitrate: 1_700_000 },
+    ]
+}
+
 fn capacity(seed: u64, link: LinkSpec, after: u64, target: (f64, f64)) -> Vec<Figure> {
     let mut world = World::new(seed);
-    let (client, down) = pair(&mut world, link);
+    let [up, back] = [(); 2].map(|()| world.link(LinkSpec::default().delay_ms(10)));
+    let layer = link.rate.unwrap_or_default() * 7 / 10;
+    world.join("r", ClientSpec { camera: filling(layer), microphone: false, ..spec(Role::Member, up, back, 0) });
+    world.run_to(secs(1));
+    let down = world.link(link);
+    let client = receiver(&mut world, "r", down, 1);
     let end = 1 + after;
     world.run_to(secs(end));
     let steady = Span::secs(end / 2, end);
@@ -57,7 +74,6 @@ fn capacity(seed: u64, link: LinkSpec, after: u64, target: (f64, f64)) -> Vec<Fi
             measure::worst_changes(&world.clients[client], steady),
             Target::AtMost(4.0),
         ),
-        Figure::new("audio loss, %", measure::audio_loss_of(&world, client, steady), Target::Told),
     ]
 }
 
