@@ -9,8 +9,6 @@ use super::{Class, SlotRequest};
 const JOINING: Duration = Duration::from_secs(1);
 /// How long a better layer must fit before it is chosen.
 const STABLE: Duration = Duration::from_secs(1);
-/// How long a better layer is not chosen because an even better one has begun to fit.
-const PATIENT: Duration = Duration::from_secs(3);
 /// How long a slot stays down that a lack of bandwidth has brought down.
 const DOWN: Duration = Duration::from_secs(10);
 /// For how long after a slot began changes are not counted.
@@ -36,32 +34,6 @@ struct View {
     pinned: bool,
 }
 
-/// What has fitted beyond the layer held.
-#[derive(Debug, Clone, Copy)]
-struct Fits {
-    /// The least of it, and since when at least that has fitted.
-    least: (usize, Instant),
-    /// The best of it, and since when that has fitted.
-    best: (usize, Instant),
-}
-
-impl Fits {
-    /// From positions.
-    fn new(contender: &Contender, least: (usize, Instant), best: (usize, Instant)) -> Self {
-        let layer = |(position, since): (usize, Instant)| (contender.ladder.rungs[position].layer, since);
-        Self { least: layer(least), best: layer(best) }
-    }
-
-    /// The positions of the least and the best, where both are still there and better than what is held.
-    fn positions(self, contender: &Contender) -> Option<[(usize, Instant); 2]> {
-        let position = |(layer, since)| {
-            let position = contender.ladder.position(layer)?;
-            contender.held.is_none_or(|held| position > held).then_some((position, since))
-        };
-        Some([position(self.least)?, position(self.best)?])
-    }
-}
-
 /// What is remembered of one slot as long as it shows one track.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
@@ -73,13 +45,11 @@ pub(super) struct Memory {
     view: View,
     /// The viewer has just asked for more.
     raised: bool,
-    /// What fits beyond the layer held.
-    fits: Option<Fits>,
+    /// A layer better than the one held, and since when it, or a better one, has fitted.
+    fits: Option<(usize, Instant)>,
     /// When it last lost quality to a lack of bandwidth.
     downgraded: Option<Instant>,
     went_up: Option<Instant>,
-    /// It went up twice in a row.
-    climbed: bool,
     /// When the last changes were that nobody asked for, the oldest first.
     changes: [Option<Instant>; CHANGES],
 }
@@ -96,7 +66,6 @@ impl Memory {
             fits: None,
             downgraded: None,
             went_up: None,
-            climbed: false,
             changes: [None; CHANGES],
         }
     }
@@ -136,29 +105,25 @@ impl Memory {
 
     /// Takes note of what would fit, and says how much of it the slot may have: a position better than the one held.
     pub(super) fn admit(&mut self, now: Instant, contender: &Contender, ideal: usize) -> Result<usize, Wait> {
-        let fits = self.fits.take().and_then(|fits| fits.positions(contender)).unwrap_or([(ideal, now); 2]);
-        let [least, best] = fits.map(|(position, since)| (position.min(ideal), since));
-        let best = if ideal > best.0 { (ideal, now) } else { best };
-        let penalty = self.penalty(now);
-        // The patience with what fits less well begins where the wait ends.
-        let least = if penalty.is_some() { (least.0, now) } else { least };
-        self.fits = Some(Fits::new(contender, least, best));
+        let ladder = &contender.ladder;
+        let known = self.fits.and_then(|(layer, since)| Some((ladder.position(layer)?, since)));
+        let (fitting, since) = match known.filter(|(position, _)| contender.held.is_none_or(|held| *position > held)) {
+            Some((position, since)) => (position.min(ideal), since),
+            None => (ideal, now),
+        };
+        self.fits = Some((ladder.rungs[fitting].layer, since));
         if contender.joining {
             return Ok(ideal);
         }
-        if let Some(left) = penalty {
+        if let Some(left) = self.penalty(now) {
             return Err(Wait::Downgraded(left));
         }
         if self.raised {
             return Ok(ideal);
         }
-        match left(now, best.1, STABLE) {
-            None => Ok(best.0),
-            // It has become better all the time: one step to the end rather than several.
-            Some(left_of_best) => match left(now, least.1, PATIENT) {
-                Some(_) => Err(Wait::Stability(left_of_best)),
-                None => Ok(least.0),
-            },
+        match left(now, since, STABLE) {
+            Some(left) => Err(Wait::Stability(left)),
+            None => Ok(fitting),
         }
     }
 
@@ -171,9 +136,6 @@ impl Memory {
     fn penalty(&self, now: Instant) -> Option<Duration> {
         let downgraded = self.downgraded?;
         left(now, downgraded, DOWN).or_else(|| {
-            if self.is_climbing(now) {
-                return None;
-            }
             // Down, up, down and so on: the slot sits on an edge. To come back once from a dip is always allowed.
             let down = left(now, downgraded, MINUTE)?;
             let up = left(now, self.went_up?, MINUTE)?;
@@ -182,32 +144,35 @@ impl Memory {
         })
     }
 
-    /// Remembers what the slot got. True if a lack of bandwidth brought it down.
+    /// The link has become another one: what swung before says nothing of what comes.
+    pub(super) fn forget_changes(&mut self) {
+        self.changes = [None; CHANGES];
+    }
+
+    /// Remembers what the slot got; `fall` is when the link began to fall, if it does. True if a lack of bandwidth brought
+    /// the slot down.
     pub(super) fn settle(
         &mut self,
         now: Instant,
         contender: &Contender,
+        fall: Option<Instant>,
         granted: Option<usize>,
         ideal: Option<usize>,
     ) -> bool {
+        let layer = |position: usize| contender.ladder.rungs[position].layer;
         let down = granted < contender.held;
         if down {
-            // A link that falls steeply brings a slot down in several steps: one change.
-            let falling = self.downgraded.is_some_and(|at| left(now, at, DOWN).is_some());
-            if !falling || self.went_up > self.downgraded {
+            self.downgraded = Some(now);
+            // A link that falls brings a slot down in several steps: one change.
+            if fall.is_none() || self.changes[CHANGES - 1] < fall {
                 self.count(now);
             }
-            self.downgraded = Some(now);
         } else if granted > contender.held {
             if !contender.joining && !self.raised {
-                let climbing = self.is_climbing(now);
-                if !climbing {
-                    self.count(now);
-                }
-                self.climbed = climbing;
                 self.went_up = Some(now);
+                self.count(now);
             }
-            self.fits = ideal.filter(|_| ideal > granted).map(|ideal| Fits::new(contender, (ideal, now), (ideal, now)));
+            self.fits = ideal.filter(|_| ideal > granted).map(|ideal| (layer(ideal), now));
         }
         self.grant(contender, granted);
         down
@@ -218,11 +183,6 @@ impl Memory {
         // Without packets the layer is a guess: another one is neither up nor down.
         let layer = granted.filter(|_| contender.ladder.live).map(|position| contender.ladder.rungs[position].layer);
         self.layer = layer;
-    }
-
-    /// It went up a moment ago, and may go up once more: a link that comes back is found in two steps.
-    fn is_climbing(&self, now: Instant) -> bool {
-        !self.climbed && self.went_up > self.downgraded && self.went_up.is_some_and(|at| left(now, at, DOWN).is_some())
     }
 
     fn count(&mut self, now: Instant) {
