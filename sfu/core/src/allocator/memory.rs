@@ -50,6 +50,8 @@ pub(super) struct Memory {
     /// When it last lost quality to a lack of bandwidth.
     downgraded: Option<Instant>,
     went_up: Option<Instant>,
+    /// After a fall of the link: when the slot first went up again.
+    rise: Option<Option<Instant>>,
     /// When the last changes were that nobody asked for, the oldest first.
     changes: [Option<Instant>; CHANGES],
 }
@@ -66,6 +68,7 @@ impl Memory {
             fits: None,
             downgraded: None,
             went_up: None,
+            rise: None,
             changes: [None; CHANGES],
         }
     }
@@ -136,6 +139,9 @@ impl Memory {
     fn penalty(&self, now: Instant) -> Option<Duration> {
         let downgraded = self.downgraded?;
         left(now, downgraded, DOWN).or_else(|| {
+            if self.is_rising(now) {
+                return None;
+            }
             // Down, up, down and so on: the slot sits on an edge. To come back once from a dip is always allowed.
             let down = left(now, downgraded, MINUTE)?;
             let up = left(now, self.went_up?, MINUTE)?;
@@ -147,6 +153,7 @@ impl Memory {
     /// The link has become another one: what swung before says nothing of what comes.
     pub(super) fn forget_changes(&mut self) {
         self.changes = [None; CHANGES];
+        self.rise = Some(None);
     }
 
     /// Remembers what the slot got; `fall` is when the link began to fall, if it does. True if a lack of bandwidth brought
@@ -170,7 +177,13 @@ impl Memory {
         } else if granted > contender.held {
             if !contender.joining && !self.raised {
                 self.went_up = Some(now);
-                self.count(now);
+                // So do the steps up after it, for as long as a slot would stay down.
+                if !self.is_rising(now) {
+                    self.count(now);
+                }
+                if let Some(rise) = &mut self.rise {
+                    rise.get_or_insert(now);
+                }
             }
             self.fits = ideal.filter(|_| ideal > granted).map(|ideal| (layer(ideal), now));
         }
@@ -183,6 +196,11 @@ impl Memory {
         // Without packets the layer is a guess: another one is neither up nor down.
         let layer = granted.filter(|_| contender.ladder.live).map(|position| contender.ladder.rungs[position].layer);
         self.layer = layer;
+    }
+
+    /// It comes back after a fall of the link.
+    fn is_rising(&self, now: Instant) -> bool {
+        self.rise.flatten().is_some_and(|at| left(now, at, DOWN).is_some())
     }
 
     fn count(&mut self, now: Instant) {
