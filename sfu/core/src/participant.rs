@@ -385,7 +385,8 @@ impl Participant {
                 if let Some(estimate) = stats.bwe_tx {
                     let loss = stats.egress_loss_fraction.unwrap_or(0.0);
                     self.measured = Some(estimate.as_u64());
-                    let measured = Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
+                    let measured =
+                        Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
                     let estimate = self.link.on_measured(stats.timestamp, measured);
                     self.estimate = Some(estimate);
                     happenings.push(Happening::Estimate(estimate));

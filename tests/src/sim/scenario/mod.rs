@@ -59,6 +59,8 @@ pub enum Judge {
     Median,
     /// The 95th percentile.
     P95,
+    /// The mean: for rates of what is rare, over all the minutes of all seeds.
+    Mean,
 }
 
 /// One figure of one run.
@@ -91,6 +93,7 @@ impl Figure {
             }
             Judge::Median => percentile(&mut values, 0.5),
             Judge::P95 => percentile(&mut values, 0.95),
+            Judge::Mean => values.iter().sum::<f64>() / values.len().max(1) as f64,
         }
     }
 
