@@ -68,9 +68,9 @@ impl Link {
         let sent = self.on_sent(now, measured.sent);
         let estimate = arriving(measured.estimate, measured.loss);
         let estimate = if calm { estimate.max(sent + sent / 10) } else { estimate };
-        let kept = self.believed.filter(|(believed, since)| {
-            calm && estimate < *believed && now.saturating_duration_since(*since) < DOUBT
-        });
+        let kept = self
+            .believed
+            .filter(|(believed, since)| calm && estimate < *believed && now.saturating_duration_since(*since) < DOUBT);
         self.believed = Some(kept.unwrap_or((estimate, now)));
         kept.map_or(estimate, |(believed, _)| believed)
     }
@@ -118,7 +118,8 @@ mod tests {
         Instant::now()
     }
 
-    const CALM: Measured = Measured { estimate: 500_000, loss: 0.0, round_trip: Some(Duration::from_millis(50)), sent: 0 };
+    const CALM: Measured =
+        Measured { estimate: 500_000, loss: 0.0, round_trip: Some(Duration::from_millis(50)), sent: 0 };
 
     /// What is believed after each of these measurements, ten a second, on a link that was calm before.
     fn believed(measured: &[Measured]) -> Vec<u64> {

@@ -11,8 +11,16 @@ use crate::sim::media::LayerSpec;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario { name: "capacity-500k", about: "video alone, that fills it, towards 500 kbps, 50 ms RTT", run: capacity_500k },
-        Scenario { name: "capacity-800k", about: "video alone, that fills it, towards 800 kbps, 50 ms RTT", run: capacity_800k },
+        Scenario {
+            name: "capacity-500k",
+            about: "video alone, that fills it, towards 500 kbps, 50 ms RTT",
+            run: capacity_500k,
+        },
+        Scenario {
+            name: "capacity-800k",
+            about: "video alone, that fills it, towards 800 kbps, 50 ms RTT",
+            run: capacity_800k,
+        },
         Scenario {
             name: "capacity-100k-400ms-rtt",
             about: "video alone, that fills it, towards 100 kbps, 400 ms RTT",
