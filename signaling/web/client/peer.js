@@ -213,7 +213,7 @@ export class Peer {
  * @param {RTCRtpTransceiver & {getHeaderExtensionsToNegotiate?: () => {uri: string, direction: string}[],
  *   setHeaderExtensionsToNegotiate?: (extensions: {uri: string, direction: string}[]) => void}} transceiver
  */
-function askForDependencies(transceiver) {
+export function askForDependencies(transceiver) {
   const extensions = transceiver.getHeaderExtensionsToNegotiate?.();
   const descriptor = extensions?.find(({ uri }) => uri.endsWith('#dependency-descriptor-rtp-header-extension'));
   if (!extensions || !descriptor) return;
