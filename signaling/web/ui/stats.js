@@ -118,7 +118,9 @@ export function reasonText({ code, wanted = 0, chosen = 0, estimate = 0, needed 
     case 'only-layer':
       return 'the only one there is';
     case 'nearest-size':
-      return wanted > 0 ? `${chosen || '?'}p for ${wanted}p` : 'the best there is';
+      if (wanted === 0) return 'the best there is';
+      // What is well below the size on screen is what the publisher sends at most.
+      return `${chosen || '?'}p${chosen < wanted * 0.85 ? ', the best that comes,' : ''} for ${wanted}p`;
     case 'estimate-too-low':
       return chosen === wanted ? `fewer frames: ${short}` : `${chosen || '?'}p, not ${wanted || '?'}p: ${short}`;
     case 'priority-to-others':
