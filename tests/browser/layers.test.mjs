@@ -78,6 +78,23 @@ describe('layers', { skip: haveChromium ? false : 'Chromium is not installed' },
       }
     });
   }
+
+  test('AV1 L3T3_KEY without the dependency descriptor: the lowest spatial layer, which can be decoded', async (context) => {
+    const setup = setups.find(({ title }) => title === 'AV1 L3T3_KEY');
+    const publisher = await layeredPublisher(browser, server, 'plain', setup);
+    // Somebody else has watched before, so the server knows the layers.
+    const other = await viewerPage(browser, server);
+    await shows(other, await enter(other, 'plain', LARGE), setup.height);
+    const viewer = await viewerPage(browser, server, () => delete RTCRtpTransceiver.prototype.setHeaderExtensionsToNegotiate);
+    const joined = await enter(viewer, 'plain', LARGE);
+    const first = await shows(viewer, joined, Math.floor(setup.height / 4));
+    await sleep(2000);
+    const frames = await presented(viewer, joined);
+    context.diagnostic(`first picture after ${first} ms, ${frames.length} in 2 s and that`);
+    assert.ok(frames.length >= 20, `${frames.length} pictures in two seconds`);
+    assert.ok(frames.every(({ height }) => height < setup.height / 2), 'of the lowest layer alone');
+    for (const page of [viewer, other, publisher]) await closePage(page);
+  });
 });
 
 function check(figure) {

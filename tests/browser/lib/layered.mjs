@@ -13,9 +13,10 @@ export async function layeredPublisher(browser, server, room, setup) {
   return page;
 }
 
-/** A page that is ready to join: `enter` does. */
-export async function viewerPage(browser, server) {
+/** A page that is ready to join: `enter` does. `prepare` runs in it before anything else. */
+export async function viewerPage(browser, server, prepare = () => {}) {
   const page = await newPage(browser);
+  await page.evaluateOnNewDocument(prepare);
   await page.goto(`${server.url}/livez`);
   await page.evaluate(() => import('/weir.js'));
   return page;
