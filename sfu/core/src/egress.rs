@@ -96,6 +96,8 @@ pub(crate) struct Egress {
     pub bytes: u64,
     /// Bits per second in the second before the last tick.
     pub bitrate: u64,
+    /// Since when a keyframe is awaited, as [`Self::awaiting`] saw it.
+    awaiting: Option<Instant>,
     current: Option<Current>,
     /// The SSRC that the publisher left for another on the same layer: what still comes of it is late.
     left: Option<u32>,
@@ -127,6 +129,7 @@ impl Egress {
             reason: None,
             bytes: 0,
             bitrate: 0,
+            awaiting: None,
             current: None,
             left: None,
             late: false,
@@ -152,6 +155,7 @@ impl Egress {
         self.left = None;
         self.late = false;
         self.stranded = false;
+        self.awaiting = None;
         self.forget_report();
         self.resolved = None;
         self.bytes = 0;
@@ -251,6 +255,13 @@ impl Egress {
         let stuck = self.stranded || (self.filtered && self.filter.needs_keyframe());
         let for_layer = || self.selector.current().filter(|_| stuck);
         self.selector.awaited().or_else(for_layer)
+    }
+
+    /// The encoding whose keyframe is awaited, and for how long, counted from the first call that found it so.
+    pub(crate) fn awaiting(&mut self, now: Instant) -> Option<(usize, Duration)> {
+        let awaited = self.awaited();
+        self.awaiting = awaited.and(self.awaiting.or(Some(now)));
+        awaited.zip(self.awaiting.map(|since| now.saturating_duration_since(since)))
     }
 
     /// The packet is of another SSRC, or of another codec, than what is forwarded.

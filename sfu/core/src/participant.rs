@@ -72,6 +72,8 @@ pub(crate) struct SendFormat {
     pub rtx: bool,
     /// The payload type of this codec in RED (RFC 2198), where negotiated.
     pub red: Option<Pt>,
+    /// The dependency descriptor goes with it (AV1 RTP specification, appendix A).
+    pub dependency: bool,
 }
 
 /// What a drain brought besides datagrams.
@@ -260,11 +262,12 @@ impl Participant {
         };
         let Some(media) = rtc.media(mid) else { return Vec::new() };
         let params = rtc.codec_config().params();
+        let dependency = media.remote_extmap().iter().any(|(_, extension)| extension.as_uri() == dependency::URI);
         let known = media.remote_pts().iter().filter_map(|pt| params.iter().find(|p| p.pt() == *pt));
         known
             .filter_map(|p| {
                 let format = format_of(p.spec())?;
-                Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red() })
+                Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red(), dependency })
             })
             .collect()
     }

@@ -22,6 +22,9 @@ const LIVE: Duration = Duration::from_millis(2500);
 /// A layer that is silent for this long while another one of its track sends was stopped by the publisher, most often for
 /// want of bandwidth. Well above the frame gap of the slowest layer that a camera sends (7 fps).
 const LEFT_BEHIND: Duration = Duration::from_millis(500);
+/// How long a publisher that was asked for a layer again has to send it: a round trip of a bad link, and what an encoder
+/// takes to begin. Until then the layer counts as live, or a slot would go down again and wait for it to settle.
+const RESUME: Duration = Duration::from_secs(1);
 
 /// One simulcast layer, or the only layer.
 #[derive(Debug, Default)]
@@ -32,6 +35,8 @@ pub(crate) struct Layer {
     pub keyframes: KeyframeGate,
     pub report: Option<SenderReport>,
     last_packet: Option<Instant>,
+    /// When the publisher was asked for it again, after having been told that nobody wants it.
+    pub asked_again: Option<Instant>,
     /// Since when packets have come without a break.
     live_since: Option<Instant>,
     bytes: u64,
@@ -59,6 +64,11 @@ impl Layer {
     /// Packets have come lately.
     pub(crate) fn is_live(&self, now: Instant) -> bool {
         self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE)
+    }
+
+    /// It was stopped because nobody wanted it, and shall come again at any moment.
+    fn is_resuming(&self, now: Instant) -> bool {
+        self.asked_again.is_some_and(|at| now.saturating_duration_since(at) < RESUME)
     }
 
     /// Turns the bytes since the last call into rates.
@@ -164,7 +174,8 @@ impl Track {
         report: Option<SenderReport>,
     ) -> Seen {
         let layer = &mut self.layers[index];
-        if !layer.is_live(now) {
+        // A break that was asked for says nothing of how steadily the publisher sends.
+        if !layer.is_live(now) && (!layer.is_resuming(now) || layer.live_since.is_none()) {
             layer.live_since = Some(now);
         }
         layer.last_packet = Some(now);
@@ -204,6 +215,18 @@ impl Track {
         self.layers.get(index).and_then(|l| l.rid).map(|rid| rid.to_string()).unwrap_or_default()
     }
 
+    /// Takes note of which layers the publisher is told to be wanted.
+    pub(crate) fn tell_active(&mut self, now: Instant, active: Vec<String>) {
+        let before = self.told_active.replace(active);
+        let (Some(before), Some(active)) = (before, &self.told_active) else { return };
+        for layer in &mut self.layers {
+            let name = layer.rid.map(|rid| rid.to_string()).unwrap_or_default();
+            if active.contains(&name) && !before.contains(&name) {
+                layer.asked_again = Some(now);
+            }
+        }
+    }
+
     /// What the track can be cut down to, with what the allocator needs to know of it. An encoding that the publisher
     /// switched off because it was told that nobody wants it can be had again, so it counts as live.
     pub(crate) fn cuttings(&self, now: Instant) -> Vec<(Cutting, LayerState)> {
@@ -218,7 +241,8 @@ impl Track {
                     temporal: cut.temporal,
                     height: layer.height_of(cut.spatial),
                     bitrate: if cut == top { layer.bitrate } else { layer.meter.rate(cut) },
-                    live: self.is_layer_live(now, layer) || (layer.height > 0 && told_off(encoding)),
+                    live: self.is_layer_live(now, layer)
+                        || (layer.height > 0 && (told_off(encoding) || layer.is_resuming(now))),
                     live_since: layer.live_since,
                     has_report: layer.report.is_some(),
                 };
@@ -252,11 +276,13 @@ impl Track {
         std::mem::replace(&mut self.live_layers, live) != live
     }
 
-    /// A layer and all that cost less: those that a receiver of it may come down to.
+    /// A layer and all that cost less: those that a receiver of it may come down to. While nobody knows its size, as of
+    /// one that was never sent, that is all of them.
     pub(crate) fn up_to(&self, best: usize) -> Vec<usize> {
         let size = |index: usize| (self.layers[index].height, self.layers[index].bitrate);
         let limit = self.layers.get(best).map(|_| size(best));
-        (0..self.layers.len()).filter(|i| *i == best || limit.is_some_and(|limit| size(*i) < limit)).collect()
+        let unknown = limit.is_some_and(|(height, _)| height == 0);
+        (0..self.layers.len()).filter(|i| *i == best || unknown || limit.is_some_and(|l| size(*i) < l)).collect()
     }
 
     /// The track as members see it.
@@ -270,5 +296,70 @@ impl Track {
             codec: self.format.map(|f| f.codec),
             layers: self.layers.iter().filter_map(|l| l.rid).map(|rid| rid.to_string()).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn simulcast() -> Track {
+        let layer = |(rid, height): (&str, u16)| Layer { height, ..Layer::new(Some(Rid::from(rid))) };
+        Track {
+            id: TrackId(1),
+            publisher: 0,
+            mid: Mid::from("0"),
+            kind: MediaKind::Video,
+            source: Source::Camera,
+            label: String::new(),
+            muted: false,
+            format: None,
+            layers: [("q", 180), ("h", 360), ("f", 720)].map(layer).into(),
+            loudness: Default::default(),
+            activity: Default::default(),
+            held_floor: None,
+            subscribers: Vec::new(),
+            number: 0,
+            changed: false,
+            announce: false,
+            live_layers: 0,
+            told_active: None,
+        }
+    }
+
+    fn names(layers: &[&str]) -> Vec<String> {
+        layers.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_layer_of_unknown_size_brings_all_others_along() {
+        let mut track = simulcast();
+        assert_eq!(track.up_to(1), [0, 1]);
+        // An encoder that never sends it, as Chromium where the picture is too small for three layers.
+        track.layers[2].height = 0;
+        assert_eq!(track.up_to(2), [0, 1, 2], "one that never comes must not keep those that do from being asked for");
+        assert_eq!(track.up_to(0), [0, 2]);
+    }
+
+    #[test]
+    fn a_layer_asked_for_again_counts_as_live_until_it_had_time_to_come() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        let start = Instant::now();
+        let mut track = simulcast();
+        let live = |track: &Track, now: Instant| -> Vec<bool> {
+            let layers =
+                (0..3).map(|encoding| track.cuttings(now).iter().any(|(c, s)| c.encoding == encoding && s.live));
+            layers.collect()
+        };
+        let later = start + Duration::from_secs(20);
+        for layer in &mut track.layers {
+            (layer.last_packet, layer.live_since) = (Some(start), Some(start));
+        }
+        track.layers[0].last_packet = Some(later);
+        track.tell_active(start, names(&["q"]));
+        assert_eq!(live(&track, later), [true, true, true], "what was told off can be had");
+        track.tell_active(later, names(&["q", "h", "f"]));
+        assert_eq!(live(&track, later), [true, true, true], "and still while it is on its way");
+        assert_eq!(live(&track, later + RESUME), [true, false, false], "but not for ever");
     }
 }
