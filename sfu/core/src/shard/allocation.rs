@@ -54,7 +54,8 @@ impl Shard {
             let cutting = |layer: Option<usize>| layer.and_then(|l| cuttings.get(l)).map(|(cutting, _)| *cutting);
             let (chosen, wanted) = (cutting(target.layer), cutting(target.wanted).map(|c| c.encoding));
             let slot = &mut peer.member.slots[index];
-            let given_up = target.reason.is_shortage() && chosen.map(|c| c.encoding) < slot.egress.target.map(|c| c.encoding);
+            let given_up =
+                target.reason.is_shortage() && chosen.map(|c| c.encoding) < slot.egress.target.map(|c| c.encoding);
             let changed = slot.egress.set_target(now, chosen);
             if changed && given_up {
                 peer.conn.forget_resends(slot.mid);
