@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::rngs::StdRng;
 use str0m::media::Mid;
-use str0m::rtp::{ExtensionValues, Vp8Patch};
+use str0m::rtp::ExtensionValues;
 
 use crate::allocator::Reason;
 use crate::api::{Codec, MediaKind, ParticipantId};
 use crate::forward::dependency::{self, DependencyRewriter, RawDescriptor};
-use crate::forward::svc::{FrameInfo, LayerFilter};
+use crate::forward::svc::LayerFilter;
 use crate::forward::vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
 use crate::forward::vp9::{Vp9Descriptor, Vp9Rewriter};
 use crate::forward::{Mapped, SenderReport, SequenceMapper, TimestampMapper};
+use crate::ingress::Incoming;
 use crate::layers::{LayerSelector, Verdict};
 use crate::participant::{Format, OutPacket, SendFormat};
 use crate::track::Cutting;
@@ -39,34 +40,6 @@ impl Descriptor {
             _ => Some(Self::None),
         }
     }
-}
-
-/// An incoming packet, read once for all who receive it.
-pub(crate) struct Incoming<'a> {
-    pub now: Instant,
-    pub publisher: ParticipantId,
-    pub layer: usize,
-    /// The SSRC: names one numbering of sequence numbers and timestamps.
-    pub source: u32,
-    pub seq: u64,
-    pub time: u32,
-    pub marker: bool,
-    pub format: Format,
-    /// The payload is RED (RFC 2198).
-    pub is_red: bool,
-    pub keyframe_start: bool,
-    /// None: of no use to anybody; it only leaves no gap.
-    pub descriptor: Option<Descriptor>,
-    /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
-    pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
-    pub payload: &'a Arc<[u8]>,
-    /// For receivers without RED: the primary payload.
-    pub primary: Option<&'a Arc<[u8]>>,
-    pub ext: &'a ExtensionValues,
-    /// When it was captured, by this shard's clock.
-    pub captured: Instant,
-    /// The last sender report of its layer.
-    pub report: Option<SenderReport>,
 }
 
 /// The source that is forwarded now.
@@ -298,10 +271,11 @@ impl Egress {
     }
 
     fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>, marker: bool) -> Option<OutPacket> {
-        let (pt, payload) = match (packet.is_red, send.red) {
-            (true, Some(red)) => (red, packet.payload),
-            (true, None) => (send.pt, packet.primary?),
-            (false, _) => (send.pt, packet.payload),
+        let (pt, payload) = match (packet.red, send.red) {
+            // Inside, RED names the payload types of the publisher.
+            (Some(inner), Some(red)) if inner == *send.pt => (red, packet.payload),
+            (Some(_), _) => (send.pt, packet.primary?),
+            (None, _) => (send.pt, packet.payload),
         };
         if payload.is_empty() {
             self.sequence.drop(packet.source, packet.seq);
@@ -350,12 +324,12 @@ impl Egress {
         mapped: Mapped,
         descriptor: &Descriptor,
         payload: &Arc<[u8]>,
-    ) -> Option<(Arc<[u8]>, Option<Vp8Patch>)> {
+    ) -> Option<(Arc<[u8]>, Option<Vp8Fields>)> {
         match descriptor {
             Descriptor::None => Some((Arc::clone(payload), None)),
             Descriptor::Vp8(descriptor) => {
                 let fields = self.vp8.rewrite(mapped, descriptor)?;
-                let patch = if fields == Vp8Fields::of(descriptor) { None } else { Some(fields.patch(payload)?) };
+                let patch = (fields != Vp8Fields::of(descriptor)).then_some(fields);
                 Some((Arc::clone(payload), patch))
             }
             Descriptor::Vp9(descriptor) => {

@@ -6,12 +6,15 @@
 pub mod allocator;
 pub mod api;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod shard;
 pub mod stats;
 
 mod demux;
 mod dominant;
 mod egress;
+mod ingress;
 mod keyframes;
 mod layers;
 mod link;

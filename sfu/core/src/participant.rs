@@ -14,11 +14,12 @@ use str0m::config::DtlsCert;
 use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
-use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Patch, vla};
+use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
 use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
+use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::sdp::{self, MediaLine};
 
@@ -61,6 +62,14 @@ pub(crate) struct Format {
     pub profile: u32,
     /// H264: packetization-mode. Else 0.
     pub packetization: u8,
+}
+
+/// What packets of one payload type are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReceiveFormat {
+    pub format: Format,
+    /// For RED (RFC 2198): the payload type of this format, which is inside.
+    pub red: Option<u8>,
 }
 
 /// A payload type that a receiver takes on one slot.
@@ -116,7 +125,8 @@ pub(crate) struct OutPacket {
     pub ext: ExtensionValues,
     pub nackable: bool,
     pub payload: Arc<[u8]>,
-    pub vp8: Option<Vp8Patch>,
+    /// What the VP8 descriptor shall say instead.
+    pub vp8: Option<Vp8Fields>,
 }
 
 /// The result of an offer.
@@ -272,11 +282,12 @@ impl Participant {
             .collect()
     }
 
-    /// The format of packets with this payload type from the client, and whether they are RED (RFC 2198).
-    pub(crate) fn receive_format(&self, pt: Pt) -> Option<(Format, bool)> {
+    /// What packets with this payload type from the client are.
+    pub(crate) fn receive_format(&self, pt: Pt) -> Option<ReceiveFormat> {
         let params = self.rtc.as_ref()?.codec_config().params();
         let found = params.iter().find(|p| p.pt() == pt || p.red() == Some(pt))?;
-        Some((format_of(found.spec())?, found.red() == Some(pt)))
+        let red = (found.red() == Some(pt)).then(|| *found.pt());
+        Some(ReceiveFormat { format: format_of(found.spec())?, red })
     }
 
     /// True if a STUN message from this address is meant for this participant and carries a valid integrity.
@@ -442,11 +453,12 @@ impl Participant {
         };
         let queued = stream.queue_info().and_then(|info| info.first_unsent()).filter(|_| self.paced);
         let late = queued.is_some_and(|at| packet.now.saturating_duration_since(at) > PACER_PATIENCE);
+        let patch = packet.vp8.and_then(|fields| fields.patch(&packet.payload));
         let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
             .marker(packet.marker)
             .ext_vals(packet.ext)
             .nackable(packet.nackable);
-        if let Some(patch) = packet.vp8 {
+        if let Some(patch) = patch {
             write = write.vp8_patch(patch);
         }
         stream.write_rtp(write);

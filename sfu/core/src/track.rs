@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use str0m::media::{Mid, Rid};
-use str0m::rtp::RtpPacket;
 
 use crate::allocator::LayerState;
 use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
@@ -13,6 +12,7 @@ use crate::forward::layer::Layer as Cut;
 use crate::forward::rates::LayerMeter;
 use crate::forward::svc::{FrameInfo, FrameReader, FrameSource};
 use crate::forward::{self, SenderReport};
+use crate::ingress::Arrival;
 use crate::keyframes::KeyframeGate;
 use crate::participant::Format;
 use crate::speaker::Loudness;
@@ -78,19 +78,19 @@ impl Layer {
     }
 
     /// What the packet says of its frame. An error where it says something that cannot be read.
-    fn read_frame(&mut self, codec: Codec, packet: &RtpPacket) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
-        let source = *packet.header.ssrc;
+    fn read_frame(&mut self, packet: &Arrival<'_>) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
+        let source = packet.source;
         if self.source.replace(source) != Some(source) {
             (self.reader, self.meter) = (FrameReader::new(), LayerMeter::default());
         }
-        let raw = packet.header.ext_vals.user_values.get::<RawDescriptor>();
-        let from = match (raw, codec) {
+        let raw = packet.ext.user_values.get::<RawDescriptor>();
+        let from = match (raw, packet.codec()) {
             (Some(raw), _) => FrameSource::Dependency(raw.as_bytes()),
-            (None, Codec::Vp8) => FrameSource::Vp8(&packet.payload),
-            (None, Codec::Vp9) => FrameSource::Vp9(&packet.payload),
+            (None, Codec::Vp8) => FrameSource::Vp8(packet.payload),
+            (None, Codec::Vp9) => FrameSource::Vp9(packet.payload),
             (None, _) => return Ok(None),
         };
-        let read = self.reader.read(from, packet.header.timestamp, packet.header.marker);
+        let read = self.reader.read(from, packet.time, packet.marker);
         if let Some((frame, _)) = &read {
             self.meter.count(frame, packet.payload.len());
         }
@@ -165,32 +165,26 @@ pub(crate) struct Track {
 
 impl Track {
     /// Takes note of a packet of this track: rate, keyframe, size, loudness.
-    pub(crate) fn on_packet(
-        &mut self,
-        now: Instant,
-        index: usize,
-        codec: Codec,
-        packet: &RtpPacket,
-        report: Option<SenderReport>,
-    ) -> Seen {
-        let layer = &mut self.layers[index];
+    pub(crate) fn on_packet(&mut self, packet: &Arrival<'_>) -> Seen {
+        let now = packet.now;
+        let layer = &mut self.layers[packet.layer];
         // A break that was asked for says nothing of how steadily the publisher sends.
         if !layer.is_live(now) && (!layer.is_resuming(now) || layer.live_since.is_none()) {
             layer.live_since = Some(now);
         }
         layer.last_packet = Some(now);
         layer.bytes += packet.payload.len() as u64;
-        layer.report = report;
+        layer.report = packet.report;
         if self.kind == MediaKind::Audio {
-            let level = packet.header.ext_vals.audio_level;
+            let level = packet.ext.audio_level;
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
             return Seen { keyframe_start: true, resized: false, frame: None, unreadable: false };
         }
-        let read = layer.read_frame(codec, packet);
+        let read = layer.read_frame(packet);
         let unreadable = read.is_err();
         let frame = read.unwrap_or_default();
-        let info = forward::inspect(codec, &packet.payload);
+        let info = forward::inspect(packet.codec(), packet.payload);
         // The dependency descriptor knows best.
         let keyframe_start = match &frame {
             Some((frame, Some(_))) => frame.keyframe && frame.start,

@@ -201,6 +201,7 @@ impl Allocator {
             slot: slot.slot,
             class: slot.class,
             priority: slot.priority,
+            weight: passes::weight(slot.class, slot.priority),
             held: memory.layer().and_then(|layer| ladder.position(layer)),
             ladder,
             joining: memory.is_joining(now),
