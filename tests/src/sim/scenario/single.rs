@@ -33,6 +33,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         },
         Scenario { name: "dip", about: "2.5 Mbps, 150 kbps from 40 s to 50 s, 2.5 Mbps again", run: dip },
         Scenario { name: "loss-5pct", about: "5 Mbps with 5 % random loss towards the receiver", run: loss },
+        Scenario { name: "app-limited", about: "10 Mbps, a thumbnail for a minute, then the whole screen", run: app_limited },
         Scenario { name: "clean", about: "10 Mbps, nothing lost", run: clean },
         Scenario { name: "join-50ms-rtt", about: "ten receivers join a call one after another", run: join },
     ]
@@ -162,6 +163,24 @@ fn loss(seed: u64) -> Vec<Figure> {
         Figure::new("longest gap, ms", measure::longest_gap(&video.shown, span), Target::Told),
         Figure::new("keyframes asked for", video.keyframes_asked as f64, Target::Told),
         Figure::new("estimate at the end, kbps", measure::estimate_at(&world.samples[&client], secs(80)), Target::Told),
+    ]
+}
+
+/// A sender that sends little learns little of its link: the estimate must not stay at what was sent.
+fn app_limited(seed: u64) -> Vec<Figure> {
+    let mut world = World::new(seed);
+    let (client, _) = pair(&mut world, LinkSpec::kbps(10_000));
+    world.run_to(secs(2));
+    world.resize(client, (160, 90));
+    world.run_to(secs(62));
+    let small = world.clients[client].video.values().next().map_or(0, |video| measure::height_at(video, secs(62)));
+    world.resize(client, (1280, 720));
+    world.run_to(secs(92));
+    let Some(video) = world.clients[client].video.values().next() else { return Vec::new() };
+    let large = measure::steady_after(video, secs(62), secs(92), 720).unwrap_or(NEVER);
+    vec![
+        Figure::new("height of the thumbnail", f64::from(small), Target::Within(180.0, 180.0)),
+        Figure::new("whole screen after, s", large, Target::AtMost(3.0)),
     ]
 }
 
