@@ -10,6 +10,7 @@ use crate::dominant::Activity;
 use crate::forward::dependency::{Descriptor, RawDescriptor};
 use crate::forward::layer::Layer as Cut;
 use crate::forward::rates::LayerMeter;
+use crate::forward::sequence::HISTORY;
 use crate::forward::svc::{FrameInfo, FrameReader, FrameSource};
 use crate::forward::{self, SenderReport};
 use crate::ingress::Arrival;
@@ -40,10 +41,31 @@ pub(crate) struct Layer {
     /// Since when packets have come without a break.
     live_since: Option<Instant>,
     bytes: u64,
-    /// The SSRC that the reader has read so far.
-    source: Option<u32>,
-    reader: FrameReader,
+    /// The SSRC read last and the one before it, of which packets may still come.
+    sources: [Numbering; 2],
     meter: LayerMeter,
+}
+
+/// What was read of one SSRC.
+#[derive(Debug, Default)]
+struct Numbering {
+    ssrc: Option<u32>,
+    /// The highest sequence number so far.
+    newest: Option<u64>,
+    reader: FrameReader,
+}
+
+impl Numbering {
+    /// Takes note of a packet. True if it comes after one that follows it.
+    fn is_late(&mut self, seq: u64) -> bool {
+        let back = self.newest.map_or(0, |newest| newest.saturating_sub(seq));
+        let late = (1..HISTORY).contains(&back);
+        if !late {
+            // So far back, the numbers have begun anew.
+            self.newest = Some(seq);
+        }
+        late
+    }
 }
 
 /// What a receiver can be given of a track: one encoding, cut down to one of its layers.
@@ -77,12 +99,21 @@ impl Layer {
         self.meter.tick(elapsed);
     }
 
+    /// Makes the packet's SSRC the one read last. True if the packet is late.
+    fn enter_source(&mut self, packet: &Arrival<'_>) -> bool {
+        let known = self.sources.iter().position(|source| source.ssrc == Some(packet.source));
+        if known != Some(0) {
+            self.sources.swap(0, 1);
+        }
+        if known.is_none() {
+            self.sources[0] = Numbering { ssrc: Some(packet.source), ..Numbering::default() };
+            self.meter = LayerMeter::default();
+        }
+        self.sources[0].is_late(packet.seq)
+    }
+
     /// What the packet says of its frame. An error where it says something that cannot be read.
     fn read_frame(&mut self, packet: &Arrival<'_>) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
-        let source = packet.source;
-        if self.source.replace(source) != Some(source) {
-            (self.reader, self.meter) = (FrameReader::new(), LayerMeter::default());
-        }
         let raw = packet.ext.user_values.get::<RawDescriptor>();
         let from = match (raw, packet.codec()) {
             (Some(raw), _) => FrameSource::Dependency(raw.as_bytes()),
@@ -90,7 +121,7 @@ impl Layer {
             (None, Codec::Vp9) => FrameSource::Vp9(packet.payload),
             (None, _) => return Ok(None),
         };
-        let read = self.reader.read(from, packet.time, packet.marker);
+        let read = self.sources[0].reader.read(from, packet.time, packet.marker);
         if let Some((frame, _)) = &read {
             self.meter.count(frame, packet.payload.len());
         }
@@ -100,7 +131,7 @@ impl Layer {
     /// The height of one of its spatial layers; 0 while not known.
     fn height_of(&self, spatial: u8) -> u16 {
         let top = self.meter.top().spatial;
-        let told = self.reader.resolution(spatial).map(|(_, height)| height);
+        let told = self.sources[0].reader.resolution(spatial).map(|(_, height)| height);
         // Each spatial layer doubles the one below it, in all modes that browsers have.
         told.unwrap_or(self.height >> top.saturating_sub(spatial).min(4))
     }
@@ -181,6 +212,7 @@ impl Track {
             level.into_iter().for_each(|level| self.activity.update(level));
             return Seen { keyframe_start: true, resized: false, frame: None, unreadable: false };
         }
+        let late = layer.enter_source(packet);
         let read = layer.read_frame(packet);
         let unreadable = read.is_err();
         let frame = read.unwrap_or_default();
@@ -190,11 +222,13 @@ impl Track {
             Some((frame, Some(_))) => frame.keyframe && frame.start,
             _ => info.keyframe_start && !unreadable,
         };
+        // Nobody can begin with a keyframe whose rest has come and was not forwarded: another one is needed.
+        let keyframe_start = keyframe_start && !late;
         if keyframe_start {
             layer.keyframes.satisfied();
         }
         let top = layer.meter.top().spatial;
-        let height = layer.reader.resolution(top).or(info.resolution).map(|(_, height)| height);
+        let height = layer.sources[0].reader.resolution(top).or(info.resolution).map(|(_, height)| height);
         let resized = height.is_some_and(|height| std::mem::replace(&mut layer.height, height) != height);
         Seen { keyframe_start, resized, frame, unreadable }
     }

@@ -92,11 +92,11 @@ impl Ladder {
 }
 
 /// Indices from worst to best. The request is in that order already, but publishers may offer their simulcast layers in
-/// any: heights, where all are known, tell; where nothing else differs, bit rates do.
+/// any: heights tell, as soon as one is known, and layers whose height is not known are at the bottom; where nothing
+/// else differs, bit rates do.
 fn ascending(layers: &[LayerState]) -> Vec<usize> {
-    let sized = layers.iter().all(|l| l.height > 0);
-    let unsized_rate = |l: &LayerState| if sized { 0 } else { l.bitrate };
-    let key = |l: &LayerState| (if sized { l.height } else { 0 }, l.spatial, l.temporal, unsized_rate(l));
+    let rate = |l: &LayerState| if l.height > 0 { 0 } else { l.bitrate };
+    let key = |l: &LayerState| (l.height, l.spatial, l.temporal, rate(l));
     let mut order: Vec<usize> = (0..layers.len()).collect();
     // Nearly always they come in that order.
     if !layers.is_sorted_by_key(key) {
