@@ -78,6 +78,8 @@ pub(crate) struct Egress {
     late: bool,
     /// The timestamp of the last packet forwarded, as it came.
     last_time: Option<u32>,
+    /// The newest packet sent was not the last of its picture.
+    open: bool,
     /// A packet of a new SSRC or codec has come, but no keyframe to begin it with.
     stranded: bool,
     sequence: SequenceMapper,
@@ -107,6 +109,7 @@ impl Egress {
             left: None,
             late: false,
             last_time: None,
+            open: false,
             stranded: false,
             sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
             time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
@@ -245,6 +248,10 @@ impl Egress {
     }
 
     fn switch(&mut self, packet: &Incoming<'_>) {
+        if std::mem::take(&mut self.open) {
+            // The receiver must not take what it has of that picture for all of it.
+            self.sequence.leave_gap();
+        }
         let epoch = self.sequence.switch(packet.source, packet.seq);
         let rate = packet.format.codec.clock_rate();
         let aligned = self.current.filter(|c| c.publisher == packet.publisher).and_then(|c| {
@@ -290,6 +297,9 @@ impl Egress {
         let ext = self.rewrite_extensions(mapped, packet)?;
         self.bytes += payload.len() as u64;
         self.last_time = Some(packet.time);
+        if !mapped.late {
+            self.open = !marker && packet.format.codec != Codec::Opus;
+        }
         Some(OutPacket {
             now: packet.now,
             mid,
@@ -356,3 +366,7 @@ fn best_match(formats: &[SendFormat], format: Format) -> Option<SendFormat> {
     };
     exact.or_else(fallback).copied()
 }
+
+#[cfg(test)]
+#[path = "egress_tests.rs"]
+mod tests;

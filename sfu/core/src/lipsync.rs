@@ -10,19 +10,26 @@ use crate::forward::SenderReport;
 /// A capture time further back than this is not believed: the report is wrong, or the stream stood still.
 const MAX_AGE: Duration = Duration::from_secs(5);
 
+/// A report that comes this much later than the least delayed one did not travel that long: the publisher's clock was
+/// set back, or has run slow for hours.
+const MAX_LAG: Duration = Duration::from_secs(1);
+
 /// Maps a publisher's wall clock to this shard's.
 #[derive(Debug, Default)]
 pub(crate) struct PublisherClock {
     /// A report's wall clock, and the instant that is taken for it: the earliest that any report came, so that
-    /// the least delayed one decides.
+    /// the least delayed one decides, as long as the publisher's clock runs on.
     base: Option<(SystemTime, Instant)>,
 }
 
 impl PublisherClock {
     /// A report has arrived.
     pub(crate) fn on_report(&mut self, now: Instant, report: SenderReport) {
-        let earlier = self.base.is_none_or(|(wall, at)| add(at, since(report.wall, wall)) > now);
-        if earlier {
+        let anew = self.base.is_none_or(|(wall, at)| {
+            let expected = add(at, since(report.wall, wall));
+            expected > now || now.saturating_duration_since(expected) > MAX_LAG
+        });
+        if anew {
             self.base = Some((report.wall, now));
         }
     }
@@ -82,6 +89,44 @@ mod tests {
         let heard = clock.captured(at(560), Some(audio), 1000 + 24_000, 48_000);
         let seen = clock.captured(at(580), Some(video), 90_000 + 18_000, 90_000);
         assert!(close(heard, seen), "{:?}", seen.max(heard) - heard.min(seen));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_or_forth_is_followed() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        let start = Instant::now() + Duration::from_secs(3600);
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut clock = PublisherClock::default();
+        clock.on_report(at(0), report(600_000, 0));
+        // Ten minutes back, then an hour forth.
+        for (now, wall) in [(10_000, 10_000), (20_000, 3_620_000)] {
+            let audio = report(wall, 1000);
+            clock.on_report(at(now), audio);
+            let heard = clock.captured(at(now + 60), Some(audio), 1000 + 960, 48_000);
+            assert!(close(heard, at(now + 20)), "{:?} before it came", at(now + 60) - heard);
+            // Video whose report is of before: better no capture time than a wrong one.
+            let seen = clock.captured(at(now + 60), Some(report(600_000, 0)), 900_000, 90_000);
+            assert!(at(now + 60) - seen <= MAX_AGE);
+            let video = report(wall + 300, 90_000);
+            clock.on_report(at(now + 300), video);
+            let (heard, seen) = (
+                clock.captured(at(now + 560), Some(audio), 1000 + 24_000, 48_000),
+                clock.captured(at(now + 580), Some(video), 90_000 + 18_000, 90_000),
+            );
+            assert!(close(heard, seen), "in step again");
+        }
+    }
+
+    #[test]
+    fn a_report_that_was_held_up_moves_nothing() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        let start = Instant::now();
+        let mut clock = PublisherClock::default();
+        clock.on_report(start, report(0, 0));
+        let late = report(1000, 90_000);
+        clock.on_report(start + Duration::from_millis(1900), late);
+        let seen = clock.captured(start + Duration::from_secs(2), Some(late), 90_000, 90_000);
+        assert!(close(seen, start + Duration::from_secs(1)));
     }
 
     #[test]
