@@ -28,7 +28,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::scenario::{Audio, Kind, Video};
+
 pub mod mark;
+pub mod synthetic;
 
 pub use mark::Mark;
 
@@ -136,4 +139,25 @@ pub trait Checker: Send {
 
     /// What was found so far.
     fn judgement(&self) -> Judgement;
+}
+
+/// The media of a camera or screen: track number `source` of the tester `tester`.
+#[must_use]
+pub fn video_source(video: &Video, tester: u32, source: u32) -> Box<dyn Source> {
+    Box::new(synthetic::VideoSource::new(video, tester, source))
+}
+
+/// The media of a microphone.
+#[must_use]
+pub fn audio_source(audio: &Audio, tester: u32, source: u32) -> Box<dyn Source> {
+    Box::new(synthetic::AudioSource::new(audio.kbps, tester, source))
+}
+
+/// What judges media of this kind.
+#[must_use]
+pub fn checker(_kind: Kind, codec: Codec) -> Box<dyn Checker> {
+    match codec {
+        Codec::Opus => Box::new(synthetic::AudioChecker::default()),
+        _ => Box::new(synthetic::VideoChecker::default()),
+    }
 }
