@@ -28,7 +28,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod av1;
+pub mod clips;
+mod h264;
 pub mod mark;
+mod opus;
+pub mod packetise;
+pub mod player;
+mod vp8;
+mod vp9;
 
 pub use mark::Mark;
 
