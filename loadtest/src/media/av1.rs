@@ -99,18 +99,20 @@ pub(super) fn packetise(unit: &[u8], keyframe: bool) -> Vec<Vec<u8>> {
     packets.iter().enumerate().map(|(i, packet)| packet.write(keyframe && i == 0)).collect()
 }
 
-/// Metadata "unregistered user private" (AV1 specification, section 6.7.1: types 6 to 31), passed over by decoders.
-const PRIVATE: u8 = 31;
+/// Metadata by ITU-T T.35 (AV1 specification, section 5.8.2) of the United States: the mark's first bytes stand where the
+/// provider does, and no provider has them. Decoders pass over it without a word; of private types dav1d complains.
+const T35: [u8; 2] = [4, 0xb5];
 
 /// The temporal unit with a mark in a metadata OBU before its first frame.
 pub(super) fn embed(unit: &[u8], mark: &[u8; mark::LEN]) -> Vec<u8> {
     let Ok(obus) = obus(unit) else { return unit.to_vec() };
-    let mut out = Vec::with_capacity(unit.len() + mark::LEN + 4);
+    let mut out = Vec::with_capacity(unit.len() + mark::LEN + 5);
     let mut marked = false;
     for (header, body) in obus {
         if !marked && matches!(kind(header[0]), FRAME_HEADER | FRAME) {
             marked = true;
-            out.extend([METADATA << 3 | HAS_SIZE, mark::LEN as u8 + 2, PRIVATE]);
+            out.extend([METADATA << 3 | HAS_SIZE, (T35.len() + mark::LEN + 1) as u8]);
+            out.extend(T35);
             out.extend(mark);
             out.push(0x80); // trailing_bits
         }
@@ -123,16 +125,18 @@ pub(super) fn embed(unit: &[u8], mark: &[u8; mark::LEN]) -> Vec<u8> {
 
 /// The mark in the first payload of a frame.
 pub(super) fn mark_in(payload: &[u8]) -> Option<Mark> {
-    let mut reader = Reader(payload);
-    let count = usize::from(reader.byte().ok()? >> 4 & 3);
-    for i in 1.. {
-        let length = if i == count { reader.0.len() } else { read_leb128(&mut reader).ok()? };
-        let [header, PRIVATE, mark @ ..] = reader.take(length).ok()? else { continue };
-        if kind(*header) == METADATA {
-            return Mark::read(mark);
+    let mut found = None;
+    for_elements(payload, |_, element, _| {
+        if let Some((header, body)) = element.split_first()
+            && let Some(mark) = body.strip_prefix(&T35)
+            && kind(*header) == METADATA
+        {
+            found = found.or_else(|| Mark::read(mark));
         }
-    }
-    None
+        Ok(())
+    })
+    .ok()?;
+    found
 }
 
 /// The OBUs of a low-overhead stream, each with its size (AV1 specification, section 5.2): header and body.
@@ -171,34 +175,42 @@ fn read_leb128(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
     Err(Malformed::Value)
 }
 
-/// The elements of a payload, and its aggregation header.
-fn elements(payload: &[u8]) -> Result<(u8, Vec<&[u8]>), Malformed> {
+/// Calls `each` with the elements of a payload, and whether it is the last one. Gives the aggregation header.
+fn for_elements<'a>(
+    payload: &'a [u8],
+    mut each: impl FnMut(usize, &'a [u8], bool) -> Result<(), Malformed>,
+) -> Result<u8, Malformed> {
     let mut reader = Reader(payload);
     let aggregation = reader.byte()?;
     let count = usize::from(aggregation >> 4 & 3);
     if aggregation & CONTINUES != 0 && aggregation & NEW_SEQUENCE != 0 {
         return Err(Malformed::Value); // section 4.4
     }
-    let mut elements = Vec::new();
+    let mut found = 0;
     while !reader.0.is_empty() {
-        let last = count != 0 && elements.len() + 1 == count;
-        let length = if last { reader.0.len() } else { read_leb128(&mut reader)? };
-        elements.push(reader.take(length)?);
+        let length = if found + 1 == count { reader.0.len() } else { read_leb128(&mut reader)? };
+        let element = reader.take(length)?;
+        each(found, element, reader.0.is_empty())?;
+        found += 1;
     }
-    if elements.is_empty() || (count != 0 && elements.len() != count) {
+    if found == 0 || (count != 0 && found != count) {
         return Err(Malformed::Short);
     }
-    Ok((aggregation, elements))
+    Ok(aggregation)
 }
 
 /// What the head of a payload says.
 pub(super) fn describe(payload: &[u8]) -> Result<Descriptor, Malformed> {
-    let (aggregation, elements) = elements(payload)?;
-    let first = elements[0].first().map_or(0, |&header| kind(header));
+    let mut first = 0;
+    let aggregation = for_elements(payload, |i, element, _| {
+        if i == 0 {
+            first = element.first().map_or(0, |&header| kind(header));
+        }
+        Ok(())
+    })?;
     let whole = aggregation & CONTINUES == 0;
     Ok(Descriptor {
-        starts_frame: whole
-            && matches!(first, SEQUENCE_HEADER | TEMPORAL_DELIMITER | FRAME_HEADER | METADATA | FRAME),
+        starts_frame: whole && matches!(first, SEQUENCE_HEADER | TEMPORAL_DELIMITER | FRAME_HEADER | METADATA | FRAME),
         keyframe: aggregation & NEW_SEQUENCE != 0,
         ..Descriptor::default()
     })
@@ -209,21 +221,21 @@ pub(super) fn depacketise<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> Resul
     let mut out = vec![TEMPORAL_DELIMITER << 3 | HAS_SIZE, 0];
     let mut open: Option<Vec<u8>> = None;
     for payload in payloads {
-        let (aggregation, elements) = elements(payload)?;
-        let last = elements.len() - 1;
-        for (i, element) in elements.into_iter().enumerate() {
+        let aggregation = *payload.first().ok_or(Malformed::Short)?;
+        for_elements(payload, |i, element, last| {
             let mut obu = match (i == 0 && aggregation & CONTINUES != 0, open.take()) {
                 (true, Some(start)) => start,
                 (false, None) => Vec::new(),
                 _ => return Err(Malformed::Fragment),
             };
             obu.extend_from_slice(element);
-            if i == last && aggregation & CONTINUED != 0 {
+            if last && aggregation & CONTINUED != 0 {
                 open = Some(obu);
             } else {
                 sized(&obu, &mut out)?;
             }
-        }
+            Ok(())
+        })?;
     }
     if open.is_some() { Err(Malformed::Fragment) } else { Ok(out) }
 }
@@ -259,7 +271,7 @@ mod tests {
     }
 
     fn packets(data: &[u8], keyframe: bool) -> Vec<Vec<u8>> {
-        packetise(&data, keyframe)
+        packetise(data, keyframe)
     }
 
     #[test]

@@ -66,8 +66,26 @@ fn starts_picture(unit: &[u8]) -> bool {
 }
 
 /// SEI message "user data unregistered" (ITU-T H.264, D.1.7): its type, its length, a UUID of the tester's own.
-const MARK_HEAD: [u8; 18] =
-    [5, 16 + 2 * mark::LEN as u8, 0xb5, 0x5c, 0x8e, 0x31, 0x77, 0x1d, 0x4b, 0x9a, 0x92, 0x66, 0x77, 0x65, 0x69, 0x72, 0x6d, 0x6b];
+const MARK_HEAD: [u8; 18] = [
+    5,
+    16 + 2 * mark::LEN as u8,
+    0xb5,
+    0x5c,
+    0x8e,
+    0x31,
+    0x77,
+    0x1d,
+    0x4b,
+    0x9a,
+    0x92,
+    0x66,
+    0x77,
+    0x65,
+    0x69,
+    0x72,
+    0x6d,
+    0x6b,
+];
 
 /// The access unit with a mark in an SEI message before its first slice. The mark is written by half bytes, none of
 /// them zero, so that it can never look like a start code.
@@ -94,14 +112,9 @@ pub(super) fn mark_in(payload: &[u8]) -> Option<Mark> {
     if payload.first()? & TYPE != STAP_A {
         return read_mark(payload);
     }
-    let mut reader = Reader(&payload[1..]);
-    while let (Ok(high), Ok(low)) = (reader.byte(), reader.byte()) {
-        let unit = reader.take(usize::from(u16::from_be_bytes([high, low]))).ok()?;
-        if let Some(mark) = read_mark(unit) {
-            return Some(mark);
-        }
-    }
-    None
+    let mut found = None;
+    for_aggregated(payload, |unit| found = found.or_else(|| read_mark(unit))).ok()?;
+    found
 }
 
 fn read_mark(unit: &[u8]) -> Option<Mark> {
@@ -169,9 +182,11 @@ pub(super) fn describe(payload: &[u8]) -> Result<Descriptor, Malformed> {
     match header & TYPE {
         1..=23 => note(&mut head, payload, true),
         STAP_A => {
-            for (i, unit) in aggregated(payload)?.into_iter().enumerate() {
-                note(&mut head, unit, i == 0);
-            }
+            let mut first = true;
+            for_aggregated(payload, |unit| {
+                note(&mut head, unit, first);
+                first = false;
+            })?;
         }
         FU_A => {
             let [_, fu, rest @ ..] = payload else { return Err(Malformed::Short) };
@@ -195,14 +210,14 @@ fn note(head: &mut Descriptor, unit: &[u8], first: bool) {
     head.parameter_sets |= kind == SPS;
 }
 
-fn aggregated(payload: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
+/// Calls `each` with the NAL units of a STAP-A.
+fn for_aggregated<'a>(payload: &'a [u8], mut each: impl FnMut(&'a [u8])) -> Result<(), Malformed> {
     let mut reader = Reader(&payload[1..]);
-    let mut units = Vec::new();
     while !reader.0.is_empty() {
         let length = u16::from_be_bytes([reader.byte()?, reader.byte()?]);
-        units.push(reader.take(usize::from(length))?);
+        each(reader.take(usize::from(length))?);
     }
-    Ok(units)
+    Ok(())
 }
 
 /// The access unit in Annex B, each NAL unit after a start code of four bytes.
@@ -229,7 +244,7 @@ pub(super) fn depacketise<'a>(payloads: impl Iterator<Item = &'a [u8]>) -> Resul
             }
             _ if open => return Err(Malformed::Fragment),
             1..=23 => unit(payload),
-            STAP_A => aggregated(payload)?.into_iter().for_each(unit),
+            STAP_A => for_aggregated(payload, unit)?,
             _ => return Err(Malformed::Value),
         }
     }

@@ -29,15 +29,22 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 mod av1;
+mod clip_checker;
+mod clip_source;
 pub mod clips;
+pub mod decode;
 mod h264;
 pub mod mark;
 mod opus;
+mod order;
 pub mod packetise;
 pub mod player;
 mod vp8;
 mod vp9;
 
+pub use clip_checker::ClipChecker;
+pub use clip_source::{ClipSource, OpusSource};
+pub use decode::{Decoded, Decoder, Sample};
 pub use mark::Mark;
 
 /// A codec of the tester's media.
@@ -92,7 +99,7 @@ pub struct Arrived<'a> {
     pub timestamp: u32,
     /// The RTP marker bit.
     pub marker: bool,
-    /// The RTP payload; not empty.
+    /// The RTP payload. Empty for padding: it fills its sequence number and says nothing else.
     pub payload: &'a [u8],
     /// The bytes of the dependency descriptor, where the packet had one.
     pub descriptor: Option<&'a [u8]>,
@@ -144,4 +151,10 @@ pub trait Checker: Send {
 
     /// What was found so far.
     fn judgement(&self) -> Judgement;
+
+    /// The first decodable frames of the stream, for a real decoder, where the checker was made to keep them. Given
+    /// once.
+    fn sample(&mut self) -> Option<Sample> {
+        None
+    }
 }
