@@ -139,8 +139,11 @@ pub(super) fn mark_in(payload: &[u8]) -> Option<Mark> {
     found
 }
 
+/// Header and body.
+type Obu<'a> = (&'a [u8], &'a [u8]);
+
 /// The OBUs of a low-overhead stream, each with its size (AV1 specification, section 5.2): header and body.
-fn obus(data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+fn obus(data: &[u8]) -> Result<Vec<Obu<'_>>, Malformed> {
     let mut reader = Reader(data);
     let mut obus = Vec::new();
     while let Some(&first) = reader.0.first() {

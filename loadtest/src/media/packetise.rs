@@ -291,7 +291,9 @@ mod tests {
                     let _ = describe(codec, payload);
                 }
                 let _ = depacketise(codec, slices(&payloads));
-                payloads.iter().for_each(|payload| drop(mark_in(codec, payload)));
+                for payload in &payloads {
+                    let _ = mark_in(codec, payload);
+                }
             }
         }
     }

@@ -45,9 +45,10 @@ pub(super) fn packetise(frame: &[u8], keyframe: bool, size: Size, picture_id: u1
     pieces.enumerate().map(payload).collect()
 }
 
-/// A superframe index (VP9 bitstream specification, annex B) of one frame whose size takes four bytes.
+/// A superframe index (VP9 bitstream specification, annex B) of one frame whose size takes four bytes: marker 0b110,
+/// bytes of a size less one 0b11, frames less one 0.
 const INDEX: usize = 6;
-const INDEX_MARKER: u8 = 0b110_11_000;
+const INDEX_MARKER: u8 = 0b1101_1000;
 
 /// The frame with a mark behind it, and an index that ends the frame before the mark.
 pub(super) fn embed(frame: &[u8], mark: &[u8; mark::LEN]) -> Vec<u8> {
@@ -129,6 +130,14 @@ mod tests {
         let payloads = packetise(&[0x82, 2, 3], true, Size::Low, 0x1234, 9);
         assert_eq!(payloads, [[0xae, 0x92, 0x34, 0x10, 9, 0x10, 1, 64, 0, 180, 0x82, 2, 3]]);
         assert_eq!(packetise(&[0x86, 2], false, Size::Low, 1, 10), [[0xec, 0x80, 1, 0x10, 10, 0x86, 2]]);
+    }
+
+    #[test]
+    fn a_mark_stands_between_the_frame_and_an_index_that_ends_the_frame_before_it() {
+        let marked = embed(&[0x86, 2, 3], &[7; mark::LEN]);
+        assert_eq!(marked[..3], [0x86, 2, 3]);
+        assert_eq!(marked[3..3 + mark::LEN], [7; mark::LEN]);
+        assert_eq!(marked[3 + mark::LEN..], [0xd8, 3, 0, 0, 0, 0xd8]);
     }
 
     #[test]
