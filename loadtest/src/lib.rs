@@ -10,6 +10,9 @@
 //!
 //! The tester shares no code with the server and talks to it over the network only.
 
+pub mod clock;
+pub mod engine;
+pub mod link;
 pub mod media;
 pub mod results;
 pub mod scenario;

@@ -257,7 +257,6 @@ impl Checker for ClipChecker {
     fn packet(&mut self, packet: &Arrived<'_>, frames: &mut Vec<Frame>) -> Seen {
         let mark = mark_in(self.codec, packet.payload);
         let kept = match describe(self.codec, packet.payload) {
-            _ if packet.payload.is_empty() => Kept::Padding,
             Err(_) => {
                 self.judgement.faults += 1;
                 Kept::Unreadable
@@ -282,6 +281,11 @@ impl Checker for ClipChecker {
             }
         }
         Seen { mark }
+    }
+
+    fn padding(&mut self, now_us: u64, sequence: u64) {
+        // What waits behind it comes out with the next packet.
+        let _ = self.order.push(now_us, sequence, Kept::Padding);
     }
 
     fn needs_keyframe(&self) -> bool {

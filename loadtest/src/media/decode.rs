@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Codec;
 use super::clips::{Size, clip};
+use crate::results::DecoderCheck;
 
 /// The most frames kept of one stream: ten seconds of 30 a second.
 const MOST_FRAMES: usize = 300;
@@ -70,6 +71,39 @@ impl Sample {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
+    }
+}
+
+/// Decodes samples and adds up what came of them; none where there are none. Blocks for about a second of CPU.
+#[must_use]
+pub fn check(samples: &[Sample]) -> Option<DecoderCheck> {
+    let mut check = DecoderCheck { streams: samples.len() as u64, ..DecoderCheck::default() };
+    let mut decoder = Decoder::default();
+    for sample in samples {
+        match decoder.decode(sample) {
+            Ok(Some(decoded)) => check.decoded.add(decoded),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                check.missing = Some("install ffmpeg to have a sample decoded".to_owned());
+                break;
+            }
+            Err(error) => {
+                check.missing = Some(format!("ffmpeg could not be run: {error}"));
+                break;
+            }
+        }
+    }
+    (check.streams > 0).then_some(check)
+}
+
+impl Decoded {
+    fn add(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.pictures += other.pictures;
+        self.identical += other.identical;
+        self.complaints += other.complaints;
+        self.examples.extend(other.examples);
+        self.examples.truncate(MOST_COMPLAINTS);
     }
 }
 

@@ -59,13 +59,14 @@ fn meeting_50() -> Scenario {
 
 fn webinar() -> Scenario {
     Scenario {
+        // Viewers by WHEP: members of a room may do more than look on, and a room holds fewer of them.
+        protocol: Protocol::WhipWhep,
         members: 0,
         publishers: 1,
         viewers: 500,
         ramp: Duration::from_secs(15),
         duration: Duration::from_secs(45),
         video: Video { layers: vec![layer("f", 1280, 720, 1000)], ..Video::default() },
-        view: View { slots: 1, audio_slots: 1, sizes: vec![(1280, 720)], ..View::default() },
         ..Scenario::default()
     }
 }

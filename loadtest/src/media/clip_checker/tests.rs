@@ -50,7 +50,11 @@ fn receive(codec: Codec, packets: &[Sent]) -> (ClipChecker, Vec<Frame>) {
     let (mut checker, mut frames) = (ClipChecker::with_sample(codec), Vec::new());
     for Sent { at_us, sequence, timestamp, marker, payload } in packets.iter().cloned() {
         let arrived = Arrived { now_us: at_us, sequence, timestamp, marker, payload: &payload, descriptor: None };
-        checker.packet(&arrived, &mut frames);
+        if payload.is_empty() {
+            checker.padding(at_us, sequence);
+        } else {
+            checker.packet(&arrived, &mut frames);
+        }
     }
     (checker, frames)
 }
