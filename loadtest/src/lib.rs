@@ -14,5 +14,6 @@ pub mod clock;
 pub mod engine;
 pub mod link;
 pub mod media;
+pub mod report;
 pub mod results;
 pub mod scenario;
