@@ -1,6 +1,6 @@
 //! The binary `weir-loadtest`.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -8,15 +8,15 @@ use std::time::SystemTime;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use weir_loadtest::cli::Cli;
-use weir_loadtest::report::{self, Live};
-use weir_loadtest::results::{OutcomeKind, Results};
+use weir_loadtest::report::{self, Live, Requirement};
+use weir_loadtest::results::Results;
 use weir_loadtest::run::run;
 use weir_loadtest::scenario::presets::PRESETS;
 
 /// Flags or files are wrong: nothing was run.
 const USAGE: u8 = 2;
-/// Stopped by Ctrl-C, as shells count it.
-const INTERRUPTED: u8 = 130;
+/// Stopped by a second Ctrl-C, as shells count it.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -51,6 +51,7 @@ async fn start(cli: &Cli) -> Result<u8, String> {
         return Ok(0);
     }
     let start_at = cli.start_at()?;
+    let requirements = requirements(&cli.require)?;
     // Another library may have chosen one already.
     _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let options = cli.options(scenario).await?;
@@ -58,10 +59,17 @@ async fn start(cli: &Cli) -> Result<u8, String> {
     stop_on_signals(stop.clone());
     wait_until(start_at, &stop).await;
     let mut live = Live::new();
-    let results = run(options, stop, |progress| live.show(progress)).await.map_err(|error| error.to_string())?;
-    live.end();
+    let results = run(options, stop, |progress| live.update(progress)).await;
+    live.finish();
+    let mut results = results.map_err(|error| error.to_string())?;
+    results.verdicts = requirements.iter().map(|requirement| requirement.judge(&results)).collect();
     write_all(cli, &results)?;
-    Ok(code(&results))
+    Ok(report::exit_code(&results))
+}
+
+fn requirements(texts: &[String]) -> Result<Vec<Requirement>, String> {
+    let read = |text: &String| text.parse().map_err(|error| format!("--require: {error}"));
+    texts.iter().map(read).collect()
 }
 
 /// The first Ctrl-C (or SIGTERM) ends the run; the second one the program.
@@ -71,7 +79,7 @@ fn stop_on_signals(stop: CancellationToken) {
         eprintln!("weir-loadtest: stopping; once more to end at once");
         stop.cancel();
         signal().await;
-        std::process::exit(i32::from(INTERRUPTED));
+        std::process::exit(INTERRUPTED);
     });
 }
 
@@ -107,30 +115,27 @@ async fn wait_until(at: Option<SystemTime>, stop: &CancellationToken) {
 }
 
 fn write_all(cli: &Cli, results: &Results) -> Result<(), String> {
-    let table = report::table(results);
-    let to_stdout = cli.json.as_deref() == Some(Path::new("-"));
     let mut stdout = std::io::stdout().lock();
     // A reader that has gone has what it wanted.
-    if to_stdout {
-        eprint!("{table}");
+    if cli.json.as_deref() == Some(Path::new("-")) {
+        eprint!("{}", report::table(results, std::io::stderr().is_terminal()));
+        _ = stdout.write_all(json(results)?.as_bytes());
     } else {
-        _ = stdout.write_all(table.as_bytes());
-    }
-    if let Some(file) = &cli.json {
-        let json = serde_json::to_string(results).map_err(|error| error.to_string())?;
-        if to_stdout {
-            _ = writeln!(stdout, "{json}");
-        } else {
-            std::fs::write(file, json).map_err(|error| format!("--json {}: {error}", file.display()))?;
+        _ = stdout.write_all(report::table(results, stdout.is_terminal()).as_bytes());
+        if let Some(file) = &cli.json {
+            write_file("--json", file, &json(results)?)?;
         }
+    }
+    if let Some(file) = &cli.html {
+        write_file("--html", file, &report::page(results))?;
     }
     Ok(())
 }
 
-fn code(results: &Results) -> u8 {
-    match results.outcome.kind {
-        OutcomeKind::Interrupted => INTERRUPTED,
-        OutcomeKind::Completed => u8::from(results.verdicts.iter().any(|verdict| !verdict.holds)),
-        OutcomeKind::Partial | OutcomeKind::Failed => 1,
-    }
+fn json(results: &Results) -> Result<String, String> {
+    report::json(results).map_err(|error| format!("the results have no JSON form: {error}"))
+}
+
+fn write_file(flag: &str, file: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(file, text).map_err(|error| format!("{flag} {}: {error}", file.display()))
 }

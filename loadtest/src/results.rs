@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::media::Judgement;
+use crate::media::{Decoded, Judgement};
 use crate::scenario::Scenario;
 
 /// The format's number: goes up when a field changes its meaning or goes away.
@@ -99,6 +99,9 @@ pub struct Summary {
     pub feedback: Feedback,
     /// Whether what came could be decoded.
     pub media: Judgement,
+    /// What a real decoder made of a sample of the streams; none with synthetic media.
+    #[serde(default)]
+    pub decoder: Option<DecoderCheck>,
     /// All that went over the wire.
     pub traffic: Traffic,
 }
@@ -283,6 +286,17 @@ pub struct Feedback {
     pub plis_sent: u64,
     /// Keyframe requests that publishers got.
     pub plis_received: u64,
+}
+
+/// What a real decoder made of a sample of the streams.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecoderCheck {
+    /// Streams in the sample.
+    pub streams: u64,
+    /// What came of them, added up.
+    pub decoded: Decoded,
+    /// Why no decoder was asked, in words; none where one was.
+    pub missing: Option<String>,
 }
 
 /// All that went over the wire, of all clients: UDP payloads.

@@ -32,6 +32,8 @@ const TICK: Duration = Duration::from_secs(1);
 const SILENCE: u64 = 6_000_000;
 /// The most streams of one receiver: 49 slots, and room for SSRCs that change.
 const MAX_STREAMS: usize = 128;
+/// Of so many streams for each worker a real decoder gets a sample.
+const SAMPLED: usize = 2;
 /// The share of the estimate that is used.
 const USED: f64 = 0.9;
 
@@ -356,7 +358,7 @@ impl Peer {
 
     fn packet(&mut self, packet: &RtpPacket, at: u64, wire_ssrc: Option<&[u8]>, measure: &mut Measure) {
         let ssrc = packet.header.ssrc;
-        let Some(index) = self.stream(ssrc) else { return };
+        let Some(index) = self.stream(ssrc, measure) else { return };
         let stream = &mut self.streams[index];
         // The stack hands out what was resent (RFC 4588) under the SSRC of the original.
         let resent = wire_ssrc.is_some_and(|wire| wire != ssrc.to_be_bytes());
@@ -374,7 +376,7 @@ impl Peer {
     }
 
     /// The stream of an SSRC, as an index.
-    fn stream(&mut self, ssrc: Ssrc) -> Option<usize> {
+    fn stream(&mut self, ssrc: Ssrc, measure: &mut Measure) -> Option<usize> {
         if let Some(index) = self.streams.iter().position(|s| s.ssrc == ssrc) {
             return Some(index);
         }
@@ -384,7 +386,9 @@ impl Peer {
             return None;
         }
         let (kind, codec) = self.video.unwrap_or((Kind::Synthetic, Codec::Vp8));
-        let checker = media::checker(kind, if video { codec } else { Codec::Opus });
+        let sample = video && measure.tally.sampled < SAMPLED;
+        measure.tally.sampled += usize::from(sample);
+        let checker = media::checker(kind, if video { codec } else { Codec::Opus }, sample);
         self.streams.push(Stream::new(ssrc, mid, video, checker));
         Some(self.streams.len() - 1)
     }

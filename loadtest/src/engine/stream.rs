@@ -67,7 +67,11 @@ impl Stream {
 
     /// Takes a packet; true if a frame was shown.
     pub(super) fn packet(&mut self, packet: &RtpPacket, at: u64, resent: bool, measure: &mut Measure) -> bool {
-        if self.count(*packet.seq_no, resent, &mut measure.tally) == Arrival::Duplicate || packet.payload.is_empty() {
+        if self.count(*packet.seq_no, resent, &mut measure.tally) == Arrival::Duplicate {
+            return false;
+        }
+        if packet.payload.is_empty() {
+            self.checker.padding(at, *packet.seq_no);
             return false;
         }
         let counters = &mut measure.tally.counters;
@@ -161,6 +165,7 @@ impl Stream {
         }
         if self.video {
             tally.judge(self.checker.judgement());
+            tally.samples.extend(self.checker.sample());
         }
     }
 

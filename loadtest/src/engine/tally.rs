@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use crate::media::Judgement;
+use crate::media::{Judgement, Sample};
 use crate::results::LayerTime;
 
 /// The most simulcast layers of one track.
@@ -73,6 +73,10 @@ pub struct Tally {
     pub layer_time: [LayerTime; LAYERS + 1],
     /// What the checkers found.
     pub media: Judgement,
+    /// Of how many streams the checker keeps frames for a real decoder.
+    pub sampled: usize,
+    /// Those frames.
+    pub samples: Vec<Sample>,
 }
 
 impl Default for Tally {
@@ -90,6 +94,8 @@ impl Default for Tally {
             lag: latency_histogram(),
             layer_time: Default::default(),
             media: Judgement::default(),
+            sampled: 0,
+            samples: Vec::new(),
         }
     }
 }
@@ -128,6 +134,8 @@ impl Tally {
             own.received_s += others.received_s;
         }
         self.judge(other.media);
+        self.sampled += other.sampled;
+        self.samples.extend(other.samples.iter().cloned());
     }
 
     /// Adds what one checker found.

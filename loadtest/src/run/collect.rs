@@ -251,6 +251,8 @@ impl Collector {
                 plis_received: c.plis_received,
             },
             media: tally.media,
+            // Asked afterwards: it takes its time.
+            decoder: None,
             traffic: Traffic {
                 datagrams_sent: c.datagrams_sent,
                 bytes_sent: c.bytes_sent,

@@ -145,7 +145,7 @@ fn sender(context: &Context, member: &Member, mid: Mid, what: Sends) -> SenderSe
         let turn_us = u64::try_from(scenario.audio.turn.as_micros()).unwrap_or(u64::MAX);
         let turns = Turns { seat: member.seat, seats: member.seats, speakers: scenario.audio.speakers, turn_us };
         let layers = vec![(None, scenario.audio.kbps)];
-        let media = media::audio_source(&scenario.audio, context.tester, source);
+        let media = media::audio_source(scenario.video.kind, &scenario.audio, context.tester, source);
         return SenderSetup { mid, codec: Codec::Opus, layers, source: media, turns: Some(turns), begin };
     }
     let mut video = scenario.video.clone();
