@@ -251,6 +251,9 @@ pub struct Layers {
     pub as_wanted: f64,
     /// Changes of the layer within one track.
     pub switches: u64,
+    /// How often the server gave which reason for the layer of a slot (`weir.v1`).
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
 }
 
 /// Time on one layer, in stream-seconds.

@@ -69,6 +69,8 @@ pub enum Report {
         /// Expected media and never got any.
         starved: bool,
     },
+    /// The server said why a slot shows the layer that it shows.
+    Reason(String),
     /// Something went wrong without an end to the stay.
     Trouble(Failure),
 }
