@@ -10,10 +10,13 @@
 //!
 //! The tester shares no code with the server and talks to it over the network only.
 
+pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod link;
 pub mod media;
 pub mod report;
 pub mod results;
+pub mod run;
 pub mod scenario;
+pub mod session;

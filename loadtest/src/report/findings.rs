@@ -335,12 +335,8 @@ fn what_came(results: &Results) -> Vec<Line> {
 fn layers(layers: &Layers) -> Option<Line> {
     (!layers.by_layer.is_empty()).then(|| {
         let share = layers.as_wanted * 100.0;
-        let times: Vec<_> = summary
-            .layers
-            .by_layer
-            .iter()
-            .map(|(layer, time)| format!("{layer} {}", seconds(time.received_s)))
-            .collect();
+        let times: Vec<_> =
+            layers.by_layer.iter().map(|(layer, time)| format!("{layer} {}", seconds(time.received_s))).collect();
         words(
             "Layer as wanted",
             percent(share),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::Codec;
 
+mod check;
 pub mod presets;
 mod span;
 
