@@ -203,6 +203,7 @@ impl Cli {
         if self.whip.is_some() && scenario.protocol != Protocol::WhipWhep {
             return Err(format!("--whip and --whep need a scenario of protocol whip-whep; {:?} is not", scenario.name));
         }
+        scenario.settle();
         scenario.check()?;
         Ok(scenario)
     }

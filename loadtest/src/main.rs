@@ -15,8 +15,8 @@ use weir_loadtest::scenario::presets::PRESETS;
 
 /// Flags or files are wrong: nothing was run.
 const USAGE: u8 = 2;
-/// Stopped by Ctrl-C, as shells count it.
-const INTERRUPTED: u8 = 130;
+/// Stopped by a second Ctrl-C, as shells count it.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -51,12 +51,7 @@ async fn start(cli: &Cli) -> Result<u8, String> {
         return Ok(0);
     }
     let start_at = cli.start_at()?;
-    let requirements: Vec<Requirement> = cli
-        .require
-        .iter()
-        .map(|text| text.parse())
-        .collect::<Result<_, _>>()
-        .map_err(|error| format!("--require: {error}"))?;
+    let requirements = requirements(&cli.require)?;
     // Another library may have chosen one already.
     _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let options = cli.options(scenario).await?;
@@ -64,11 +59,17 @@ async fn start(cli: &Cli) -> Result<u8, String> {
     stop_on_signals(stop.clone());
     wait_until(start_at, &stop).await;
     let mut live = Live::new();
-    let mut results = run(options, stop, |progress| live.show(progress)).await.map_err(|error| error.to_string())?;
-    live.end();
+    let results = run(options, stop, |progress| live.update(progress)).await;
+    live.finish();
+    let mut results = results.map_err(|error| error.to_string())?;
     results.verdicts = requirements.iter().map(|requirement| requirement.judge(&results)).collect();
     write_all(cli, &results)?;
     Ok(report::exit_code(&results))
+}
+
+fn requirements(texts: &[String]) -> Result<Vec<Requirement>, String> {
+    let read = |text: &String| text.parse().map_err(|error| format!("--require: {error}"));
+    texts.iter().map(read).collect()
 }
 
 /// The first Ctrl-C (or SIGTERM) ends the run; the second one the program.
@@ -78,7 +79,7 @@ fn stop_on_signals(stop: CancellationToken) {
         eprintln!("weir-loadtest: stopping; once more to end at once");
         stop.cancel();
         signal().await;
-        std::process::exit(i32::from(INTERRUPTED));
+        std::process::exit(INTERRUPTED);
     });
 }
 
@@ -114,26 +115,27 @@ async fn wait_until(at: Option<SystemTime>, stop: &CancellationToken) {
 }
 
 fn write_all(cli: &Cli, results: &Results) -> Result<(), String> {
-    let to_stdout = cli.json.as_deref() == Some(Path::new("-"));
     let mut stdout = std::io::stdout().lock();
-    // https://no-color.org
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     // A reader that has gone has what it wanted.
-    if to_stdout {
-        eprint!("{}", report::table(results, !plain && std::io::stderr().is_terminal()));
+    if cli.json.as_deref() == Some(Path::new("-")) {
+        eprint!("{}", report::table(results, std::io::stderr().is_terminal()));
+        _ = stdout.write_all(json(results)?.as_bytes());
     } else {
-        _ = stdout.write_all(report::table(results, !plain && stdout.is_terminal()).as_bytes());
-    }
-    if let Some(file) = &cli.json {
-        let json = report::json(results).map_err(|error| format!("--json: {error}"))?;
-        if to_stdout {
-            _ = stdout.write_all(json.as_bytes());
-        } else {
-            std::fs::write(file, json).map_err(|error| format!("--json {}: {error}", file.display()))?;
+        _ = stdout.write_all(report::table(results, stdout.is_terminal()).as_bytes());
+        if let Some(file) = &cli.json {
+            write_file("--json", file, &json(results)?)?;
         }
     }
     if let Some(file) = &cli.html {
-        std::fs::write(file, report::page(results)).map_err(|error| format!("--html {}: {error}", file.display()))?;
+        write_file("--html", file, &report::page(results))?;
     }
     Ok(())
+}
+
+fn json(results: &Results) -> Result<String, String> {
+    report::json(results).map_err(|error| format!("the results have no JSON form: {error}"))
+}
+
+fn write_file(flag: &str, file: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(file, text).map_err(|error| format!("{flag} {}: {error}", file.display()))
 }

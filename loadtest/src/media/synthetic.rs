@@ -287,7 +287,7 @@ impl Checker for VideoChecker {
     }
 
     fn needs_keyframe(&self) -> bool {
-        self.broken || (self.shown.is_none() && !self.waiting.is_empty())
+        self.broken || (self.shown.is_none() && self.waiting.front().is_some_and(|first| !first.mark.key))
     }
 
     fn judgement(&self) -> Judgement {

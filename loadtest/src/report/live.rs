@@ -48,7 +48,7 @@ impl Live {
     }
 
     /// Shows how far the run is. To be called once a second.
-    pub fn show(&mut self, progress: &Progress) {
+    pub fn update(&mut self, progress: &Progress) {
         match &mut self.0 {
             Screen::Terminal(bar) => {
                 bar.set_length((progress.of_s * 1_000.0) as u64);
@@ -71,9 +71,9 @@ impl Live {
         }
     }
 
-    /// The run is over: leaves the terminal to the summary.
-    pub fn end(&mut self) {
-        if let Screen::Terminal(bar) = &self.0 {
+    /// Leaves the screen to the summary.
+    pub fn finish(self) {
+        if let Screen::Terminal(bar) = self.0 {
             bar.finish_and_clear();
         }
     }
@@ -209,7 +209,7 @@ mod tests {
     fn written(updates: &[Progress]) -> Vec<String> {
         let out = Shared::default();
         let mut live = Live::lines(Box::new(out.clone()));
-        updates.iter().for_each(|progress| live.show(progress));
+        updates.iter().for_each(|progress| live.update(progress));
         let bytes = out.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
     }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, Sample};
+use crate::media;
 use crate::results::{FORMAT, Outcome, OutcomeKind, Progress, Results, Row};
 use crate::scenario::Scenario;
 use crate::session::{Context, Failure, Member, Report, Target, roster, stay};
@@ -96,7 +97,11 @@ pub async fn run(
     all_leave.cancel();
     // Who has not left by then is cut off with the program.
     _ = timeout(LEAVING, people).await;
-    Ok(course.results(ended, ran_s, found_by))
+    let mut results = course.results(ended, ran_s, found_by);
+    let samples = course.collector.tally().samples;
+    let decoded = tokio::task::spawn_blocking(move || media::decode::check(&samples)).await;
+    results.summary.decoder = decoded.unwrap_or_default();
+    Ok(results)
 }
 
 /// The server's process, where it runs on this machine: by its number, or by the port that it listens on.
@@ -295,7 +300,7 @@ impl Course {
         self.collector.row(self.context.clock.now_us());
     }
 
-    fn results(mut self, ended: Ended, ran_s: f64, found_by: &str) -> Results {
+    fn results(&mut self, ended: Ended, ran_s: f64, found_by: &str) -> Results {
         // What those said who left when all did: who never got media, above all.
         while let Ok(report) = self.received.try_recv() {
             self.collector.report(self.context.clock.now_us(), report);

@@ -1,7 +1,7 @@
 //! What makes a scenario impossible, in words.
 
 use super::{Kind, Link, Protocol, Scenario};
-use crate::media::Codec;
+use crate::media::{Codec, clips};
 
 /// The most participants of one tester.
 const MOST: u64 = 100_000;
@@ -12,6 +12,19 @@ impl Scenario {
     pub fn participants(&self) -> u64 {
         let each = u64::from(self.members) + u64::from(self.publishers) + u64::from(self.viewers);
         each.saturating_mul(u64::from(self.rooms))
+    }
+
+    /// Puts in what follows from the rest: clips have their own rate of frames and of bits.
+    pub fn settle(&mut self) {
+        if self.video.kind != Kind::Clips {
+            return;
+        }
+        self.video.fps = clips::FRAME_RATE;
+        for layer in &mut self.video.layers {
+            let size = clips::Size::nearest(layer.width);
+            (layer.width, layer.height) = size.pixels();
+            layer.kbps = clips::clip(self.video.codec, size).map_or(layer.kbps, |clip| (clip.bitrate() / 1000) as u32);
+        }
     }
 
     /// Says what cannot be.
