@@ -111,7 +111,7 @@ pub(super) fn problems(results: &Results) -> Vec<Problem> {
     }
     if results.summary.media.faults > 0 {
         serious(format!(
-            "{} in what the server forwarded: ids or references jump although no packet is missing.",
+            "{} in what the server forwarded: half frames, or ids and references that jump, although no packet is missing.",
             plural(results.summary.media.faults, "fault", "faults")
         ));
     }
