@@ -406,7 +406,7 @@ pub struct Health {
     pub busiest_worker: f64,
     /// How much of the machine all processes together used in the worst second, 0 to 1.
     pub machine_busy: f64,
-    /// How late media threads woke up, in milliseconds.
+    /// How late media threads were, in milliseconds: for a timer, or for the oldest datagram on a socket.
     pub lag_ms: Distribution,
     /// Datagrams that the kernel dropped because the tester did not read them in time.
     pub receive_drops: u64,
