@@ -330,7 +330,8 @@ impl Session {
             let delay = if self.viewer { behaviour.delay } else { Duration::ZERO };
             self.drain(delay, None, &mut |_, _, _| {});
         }
-        while let Some(held) = self.outgoing.pop_front_if(|held| held.due <= now) {
+        while self.outgoing.front().is_some_and(|held| held.due <= now) {
+            let Some(held) = self.outgoing.pop_front() else { return };
             if held.arrived_us.is_some() {
                 self.count(&held, truth);
                 if self.loses(now, behaviour, truth) {
