@@ -106,8 +106,9 @@ pub(super) fn problems(results: &Results) -> Vec<Problem> {
             .map_or("nothing to measure it by".to_owned(), |value| format!("measured {}", plain(value)));
         serious(format!("Required {}: {measured}.", verdict.requirement));
     }
-    for reason in &results.health.reasons {
-        serious(format!("The tester itself did not keep up, so these figures are not the server's alone: {reason}"));
+    if !results.health.reasons.is_empty() {
+        let reasons = results.health.reasons.join("; ");
+        serious(format!("The tester did not keep up, so these figures are not the server's alone: {reasons}."));
     }
     if results.summary.media.faults > 0 {
         serious(format!(
@@ -487,11 +488,11 @@ mod tests {
         let mut results = sample::results();
         results.outcome = Outcome { kind: OutcomeKind::Failed, message: "The server went away.".to_owned() };
         results.verdicts = vec![Verdict { requirement: "faults==0".to_owned(), measured: Some(2.0), holds: false }];
-        results.health.reasons = vec!["the processor was full".to_owned()];
+        results.health.reasons = vec!["the processor was full".to_owned(), "and so on".to_owned()];
         let found = problems(&results);
         assert_eq!(found[0].what, "The server went away.");
         assert_eq!(found[1].what, "Required faults==0: measured 2.");
-        assert!(found[2].what.ends_with("the processor was full"));
+        assert!(found[2].what.ends_with("the processor was full; and so on."), "{}", found[2].what);
         assert!(found.iter().take_while(|problem| problem.serious).count() < found.len());
         assert!(found.iter().skip_while(|problem| problem.serious).all(|problem| !problem.serious));
     }

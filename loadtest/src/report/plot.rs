@@ -121,7 +121,7 @@ pub(super) fn histogram(title: &str, about: &str, values: &Distribution, show: f
     if values.count == 0 {
         return html! {};
     }
-    let least = values.min.max(values.max / 1e6).max(1e-6);
+    let least = low_end(values).max(values.max / 1e6).max(1e-6);
     let logarithmic = values.max / least > 12.0;
     let (from, to) = match logarithmic {
         true => (least * 0.9, values.max * 1.1),
@@ -155,6 +155,19 @@ pub(super) fn histogram(title: &str, about: &str, values: &Distribution, show: f
         }
     };
     frame(title, about, html! {}, body)
+}
+
+/// Where the plot begins: one value in a thousand is smaller, and stands in the first bar. A stray one would otherwise
+/// take half of a logarithmic axis.
+fn low_end(values: &Distribution) -> f64 {
+    let mut below = 0;
+    for bucket in &values.buckets {
+        below += bucket.count;
+        if below * 1_000 > values.count {
+            return bucket.up_to.min(values.p50);
+        }
+    }
+    values.min
 }
 
 /// Percent of the values in each bar. A bucket that lies across bars is shared out: whole, it would now fill one and now
@@ -295,6 +308,16 @@ mod tests {
         assert!((shares.sum::<f64>() - 100.0).abs() < 0.5, "{svg}");
         let whole = super::shares(&values, |value| value * 3.3);
         assert!((whole.iter().sum::<f64>() - 100.0).abs() < 1e-6, "{whole:?}");
+    }
+
+    #[test]
+    fn a_stray_value_does_not_stretch_the_axis() {
+        let bucket = |up_to, count| crate::results::Bucket { up_to, count };
+        let buckets = vec![bucket(0.001, 1), bucket(1.0, 5_000), bucket(1.02, 4_999)];
+        let values =
+            Distribution { count: 10_000, min: 0.001, p50: 1.0, max: 1.02, buckets, ..Distribution::default() };
+        assert_eq!(low_end(&values), 1.0);
+        assert_eq!(low_end(&Distribution { min: 0.5, ..Distribution::default() }), 0.5);
     }
 
     #[test]

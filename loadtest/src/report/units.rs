@@ -1,8 +1,9 @@
 //! Numbers for people.
 
-/// Milliseconds, with the digits that matter: `0.42 ms`, `4.8 ms`, `180 ms`, `1.24 s`.
+/// Milliseconds, with the digits that matter: `0.042 ms`, `0.42 ms`, `4.8 ms`, `180 ms`, `1.24 s`.
 pub(super) fn ms(value: f64) -> String {
     match value {
+        v if v < 0.095 => format!("{v:.3} ms"),
         v if v < 1.0 => format!("{v:.2} ms"),
         v if v < 100.0 => format!("{v:.1} ms"),
         v if v < 1_000.0 => format!("{v:.0} ms"),
@@ -81,6 +82,7 @@ mod tests {
 
     #[test]
     fn digits_fit_the_size() {
+        assert_eq!([ms(0.0421), ms(0.0)], ["0.042 ms", "0.000 ms"]);
         assert_eq!([ms(0.421), ms(4.84), ms(180.4), ms(1_240.0)], ["0.42 ms", "4.8 ms", "180 ms", "1.24 s"]);
         assert_eq!([seconds(42.4), seconds(185.0), seconds(7_640.0)], ["42 s", "3 min 05 s", "2 h 07 min"]);
         assert_eq!([bps(32_000.0), bps(1.7e6), bps(2.5e9)], ["32 kbit/s", "1.7 Mbit/s", "2.50 Gbit/s"]);
