@@ -119,8 +119,12 @@ pub(super) fn io_failure(url: &str, error: &std::io::Error) -> Failure {
             "connect-refused",
             format!("nothing listens at {url}: is the server up, and the address right?"),
         ),
-        _ => Failure::new("connect-failed", format!("no connection to {url}: {error}")),
+        _ => Failure::new("connect-failed", format!("no connection to {url}: {error}{}", hint(&error.to_string()))),
     }
+}
+
+fn hint(error: &str) -> &'static str {
+    if error.contains("certificate") { "; --insecure takes any certificate" } else { "" }
 }
 
 fn request_failure(url: &str, error: &reqwest::Error) -> Failure {
@@ -138,7 +142,8 @@ fn request_failure(url: &str, error: &reqwest::Error) -> Failure {
         words.push(inner.to_string());
         source = inner.source();
     }
-    Failure::new(kind, format!("no answer from {url}: {}", words.join(": ")))
+    let words = words.join(": ");
+    Failure::new(kind, format!("no answer from {url}: {words}{}", hint(&words)))
 }
 
 impl Session {
