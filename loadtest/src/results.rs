@@ -251,6 +251,9 @@ pub struct Layers {
     pub as_wanted: f64,
     /// Changes of the layer within one track.
     pub switches: u64,
+    /// How often the server gave which reason for the layer of a slot (`weir.v1`).
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
 }
 
 /// Time on one layer, in stream-seconds.
@@ -403,7 +406,7 @@ pub struct Health {
     pub busiest_worker: f64,
     /// How much of the machine all processes together used in the worst second, 0 to 1.
     pub machine_busy: f64,
-    /// How late media threads woke up, in milliseconds.
+    /// How late media threads were, in milliseconds: for a timer, or for the oldest datagram on a socket.
     pub lag_ms: Distribution,
     /// Datagrams that the kernel dropped because the tester did not read them in time.
     pub receive_drops: u64,

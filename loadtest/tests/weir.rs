@@ -85,7 +85,7 @@ fn the_meeting_of_ten_runs_against_a_fresh_server_and_its_table_is_for_people() 
     let output = command.arg("--html").arg(&page).output().expect("run");
     let table = String::from_utf8(output.stdout.clone()).expect("text");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
-    for word in ["10", "ms", "frames", "atency", "oss"] {
+    for word in ["10 of 10", "Time to join", "Video delay", "Freezes", "Video lost"] {
         assert!(table.contains(word), "no {word} in:\n{table}");
     }
     let html = std::fs::read_to_string(&page).expect("a page");
@@ -124,7 +124,7 @@ fn a_server_killed_mid_run_fails_the_run_and_keeps_its_figures() {
     let mut server = Server::start("");
     let mut command = tester(&server.url, "--members 3 --ramp 100ms --duration 60s --json -");
     let mut child = command.spawn().expect("run");
-    let log = wait_for_people(&mut child);
+    let log = wait_for_people(&mut child, 3);
     server.child.kill().expect("killed");
     let output = child.wait_with_output().expect("run");
     log.join().expect("read");
@@ -142,7 +142,7 @@ fn a_run_of_25_hours_begins_and_ctrl_c_ends_it_with_what_was_measured() {
     let server = Server::start("");
     let mut command = tester(&server.url, "--members 2 --ramp 100ms --duration 25h --json -");
     let mut child = command.spawn().expect("run");
-    let log = wait_for_people(&mut child);
+    let log = wait_for_people(&mut child, 2);
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupted.expect("kill").success());
     let output = child.wait_with_output().expect("run");
@@ -154,15 +154,12 @@ fn a_run_of_25_hours_begins_and_ctrl_c_ends_it_with_what_was_measured() {
     assert_eq!(output.status.code(), Some(130));
 }
 
-/// Waits until the tester says that everybody is in and has got something; then reads on, so that it is never held up.
-fn wait_for_people(child: &mut Child) -> std::thread::JoinHandle<()> {
+/// Waits until the tester says that all of so many are in, and until its next line, when media flows; then reads on, so
+/// that it is never held up.
+fn wait_for_people(child: &mut Child, people: u32) -> std::thread::JoinHandle<()> {
     let mut lines = BufReader::new(child.stderr.take().expect("its progress")).lines();
-    // The second line of progress comes five seconds after the first: media flows by then.
-    let mut seen = 0;
-    while seen < 2 {
-        let line = lines.next().expect("it ended early").expect("text");
-        seen += 1;
-        eprintln!("{line}");
-    }
+    let mut next = || lines.next().expect("it ended early").expect("text");
+    while !next().contains(&format!("{people} of {people} in")) {}
+    next();
     std::thread::spawn(move || lines.for_each(drop))
 }

@@ -70,13 +70,14 @@ const GAUGES: [(&str, &str, Read); 4] = [
     ("weir_subscriptions", "Tracks mapped to slots.", |s| s.subscriptions),
 ];
 
-const COUNTERS: [(&str, &str, Read); 13] = [
+const COUNTERS: [(&str, &str, Read); 14] = [
     ("weir_datagrams_received_total", "Datagrams taken in.", |s| s.datagrams_in),
     ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| s.bytes_in),
     ("weir_datagrams_sent_total", "Datagrams given out.", |s| s.datagrams_out),
     ("weir_sent_bytes_total", "Bytes of datagrams given out.", |s| s.bytes_out),
     ("weir_rtp_received_total", "RTP packets received from publishers, repairs included.", |s| s.rtp_in),
     ("weir_rtp_forwarded_total", "RTP packets written to receivers.", |s| s.rtp_forwarded),
+    ("weir_late_pictures_total", "Pictures given up until a keyframe: the link did not keep up.", |s| s.late_pictures),
     ("weir_keyframe_requests_received_total", "Keyframe requests of receivers, before merging.", |s| {
         s.keyframe_requests_in
     }),

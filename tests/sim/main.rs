@@ -22,6 +22,7 @@ fn member(world: &mut World, down: LinkSpec) -> usize {
     let spec = ClientSpec {
         role: Role::Member,
         camera: CAMERA.to_vec(),
+        microphone: true,
         audio_slots: 3,
         video_slots: 4,
         tile: (320, 180),

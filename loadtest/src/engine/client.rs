@@ -72,6 +72,9 @@ pub struct Setup {
     pub events: UnboundedSender<Event>,
 }
 
+/// What the stack keeps statistics of: a line, a layer, and whether it sends.
+type Stats = (Mid, Option<Rid>, bool);
+
 /// Sums of one participant, for its mean rates.
 #[derive(Debug, Clone, Copy, Default)]
 struct Books {
@@ -100,7 +103,8 @@ pub(super) struct Peer {
     layer_kbps: Vec<u32>,
     events: UnboundedSender<Event>,
     estimate: Option<f64>,
-    nacks: Vec<((Mid, Option<Rid>, bool), u64)>,
+    /// NACK messages counted so far, by stream.
+    nacks: Vec<(Stats, u64)>,
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
     wakes: Instant,
     next_tick: Instant,
@@ -164,13 +168,15 @@ impl Client {
     /// Reads its socket. True if there may be more.
     pub(super) fn receive(&mut self, buffers: &mut Buffers, measure: &mut Measure) -> bool {
         let Self { socket, peer, links, .. } = self;
-        let mut more = true;
+        let (mut more, mut longest) = (true, 0);
         for _ in 0..MAX_BATCHES {
             let now = Instant::now();
             let (now_us, system_now) = (measure.clock.us(now), system_us());
             more = socket.receive(buffers, |from, stamped, data| {
                 // How long it lay in the kernel's queue is the tester's own delay, and no part of the latency.
-                let at = now_us - stamped.map_or(0, |t| system_now.saturating_sub(t)).min(now_us);
+                let waited = stamped.map_or(0, |t| system_now.saturating_sub(t)).min(now_us);
+                let at = now_us - waited;
+                longest = longest.max(waited);
                 measure.tally.counters.datagrams_received += 1;
                 measure.tally.counters.bytes_received += data.len() as u64;
                 match links.as_mut() {
@@ -185,6 +191,7 @@ impl Client {
                 break;
             }
         }
+        measure.tally.lag.saturating_record(longest.max(1));
         self.run(Instant::now(), measure);
         more
     }
@@ -346,7 +353,7 @@ impl Peer {
     }
 
     /// What a cumulative count has grown by.
-    fn new_nacks(&mut self, key: (Mid, Option<Rid>, bool), count: u64) -> u64 {
+    fn new_nacks(&mut self, key: Stats, count: u64) -> u64 {
         match self.nacks.iter_mut().find(|(known, _)| *known == key) {
             Some((_, before)) => count.saturating_sub(std::mem::replace(before, count)),
             None => {

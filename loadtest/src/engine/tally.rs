@@ -67,7 +67,7 @@ pub struct Tally {
     pub sent_bps: Histogram<u64>,
     /// One value a second and publisher.
     pub estimate_bps: Histogram<u64>,
-    /// Microseconds that the thread woke up late.
+    /// Microseconds that the thread was late: for a timer, or for the oldest datagram on a socket.
     pub lag: Histogram<u64>,
     /// By layer, counted from the smallest; the last is that of tracks without simulcast.
     pub layer_time: [LayerTime; LAYERS + 1],

@@ -96,6 +96,7 @@ fn summary() -> Summary {
             .into(),
             as_wanted: 0.9875,
             switches: 54,
+            reasons: std::collections::BTreeMap::new(),
         },
         bitrate: Bitrates {
             received_bps: distribution(1_440, 10, 1_000.0),

@@ -25,6 +25,7 @@ pub(super) struct Collector {
     join_us: Histogram<u64>,
     first_frame_us: Histogram<u64>,
     errors: BTreeMap<String, ErrorCount>,
+    reasons: BTreeMap<String, u64>,
     latest: Vec<Counters>,
     before: Counters,
     latency: Histogram<u64>,
@@ -56,6 +57,7 @@ impl Collector {
             join_us: latency_histogram(),
             first_frame_us: latency_histogram(),
             errors: BTreeMap::new(),
+            reasons: BTreeMap::new(),
             latest: vec![Counters::default(); workers],
             before: Counters::default(),
             latency: latency_histogram(),
@@ -112,6 +114,11 @@ impl Collector {
             Report::Left { starved } => {
                 people.without_media += u64::from(starved);
                 self.present = self.present.saturating_sub(1);
+            }
+            Report::Reason(code) => {
+                if self.reasons.len() < MAX_KINDS || self.reasons.contains_key(&code) {
+                    *self.reasons.entry(code).or_default() += 1;
+                }
             }
             Report::Trouble(failure) => self.error(at_s, failure),
         }
@@ -237,7 +244,7 @@ impl Collector {
             audio_loss: loss(c.audio_expected, c.audio_missing, c.audio_repaired),
             freezes: freezes(c),
             frame_rate: Distribution::of(&tally.frame_rate, MS),
-            layers: layers(scenario, tally),
+            layers: layers(scenario, tally, self.reasons.clone()),
             bitrate: Bitrates {
                 received_bps: Distribution::of(&tally.received_bps, 1.0),
                 wanted_bps: Distribution::of(&tally.wanted_bps, 1.0),
@@ -277,7 +284,7 @@ fn freezes(c: &Counters) -> Freezes {
     }
 }
 
-fn layers(scenario: &Scenario, tally: &Tally) -> Layers {
+fn layers(scenario: &Scenario, tally: &Tally, reasons: BTreeMap<String, u64>) -> Layers {
     let name = |at: usize| match scenario.video.layers.get(at) {
         Some(layer) if at < LAYERS => layer.rid.clone(),
         _ => "only".to_owned(),
@@ -288,5 +295,6 @@ fn layers(scenario: &Scenario, tally: &Tally) -> Layers {
         by_layer: used.map(|(at, time)| (name(if at == LAYERS { usize::MAX } else { at }), *time)).collect(),
         as_wanted: if c.wanted_us == 0 { 0.0 } else { c.as_wanted_us as f64 / c.wanted_us as f64 },
         switches: c.switches,
+        reasons,
     }
 }

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::engine::tally::Tally;
 use crate::results::{Distribution, Health};
 
-/// A thread that wakes up later than this adds to every latency.
+/// A thread later than this holds up feedback.
 pub(super) const LATE_MS: f64 = 20.0;
 /// A media thread above this share of a core has no room for a burst.
 const BUSY: f64 = 0.9;
@@ -37,15 +37,17 @@ pub(super) fn judge(collector: &Collector, tally: &Tally, engine: &Engine, ran_s
     }
     if lag_ms.p99 > LATE_MS {
         reasons.push(format!(
-            "media threads woke up late (1 % of the times {:.0} ms or more): latencies and freezes are partly the \
-             tester's",
+            "media threads were late (1 % of the times {:.0} ms or more): freezes are partly the tester's, and its \
+             feedback came late to the server",
             lag_ms.p99
         ));
     }
     if machine.looks > 0 && machine.full as f64 > machine.looks as f64 * FULL_SHARE {
+        let own = own.map_or(0.0, |own| own.cpu_s() / ran_s.max(0.1));
+        let server = collector.server.as_ref().map_or(0.0, |server| server.cpu_s() / ran_s.max(0.1));
         reasons.push(format!(
-            "this machine had no processor time left in {} of {} seconds: tester and server compete for it; run the \
-             tester on another machine, or fewer participants",
+            "this machine had no processor time left in {} of {} seconds (tester {own:.2} cores, server {server:.2}, \
+             the rest other programs): run the tester on another machine, or fewer participants",
             machine.full, machine.looks
         ));
     }

@@ -172,7 +172,7 @@ async fn stay_and_return(
     while !leave.is_cancelled() {
         let mine = leave.child_token();
         lock(&current)[member.number] = mine.clone();
-        stay(&context, &member, &mine).await;
+        Box::pin(stay(&context, &member, &mine)).await;
         if !mine.is_cancelled() {
             break;
         }

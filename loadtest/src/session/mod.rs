@@ -69,6 +69,8 @@ pub enum Report {
         /// Expected media and never got any.
         starved: bool,
     },
+    /// The server said why a slot shows the layer that it shows.
+    Reason(String),
     /// Something went wrong without an end to the stay.
     Trouble(Failure),
 }
@@ -114,7 +116,9 @@ pub async fn stay(context: &Arc<Context>, member: &Member, leave: &CancellationT
     let asked_us = context.clock.now_us();
     let joining = async {
         match context.scenario.protocol {
-            Protocol::WeirV1 => weir::join(context, member).await.map(|session| Session::Weir(Box::new(session))),
+            Protocol::WeirV1 => {
+                Box::pin(weir::join(context, member)).await.map(|session| Session::Weir(Box::new(session)))
+            }
             Protocol::WhipWhep => http::join(context, member, leave).await.map(Session::Http),
         }
     };

@@ -219,6 +219,10 @@ impl Session {
             "track-published" => self.learn_track(&message["track"]),
             "slots" => self.on_slots(context, message),
             "layers" => self.on_layers(context, message),
+            "quality" => {
+                let code = message["reason"]["code"].as_str().unwrap_or("none given");
+                context.report(Report::Reason(code.to_owned())).await;
+            }
             "error" => context.report(Report::Trouble(told(message))).await,
             "closed" => return Err(closed(message)),
             _ => {}

@@ -42,7 +42,7 @@ fn a_delay_of_20_ms_a_loss_of_2_percent_and_a_freeze_of_1_s_are_reported_within_
     let output = tester(&echo, "--rooms 1 --viewers 1 --ramp 200ms --duration 9s --layers f:1280x720:2000");
     let report = results(&output);
     let truth = echo.truth();
-    eprintln!("sent {} lost {} frozen {:?}", truth.sent, truth.lost, truth.frozen);
+    eprintln!("sent {} lost {} longest gap {:?}", truth.sent, truth.lost, truth.longest_gap);
 
     let mut held = truth.held_us.clone();
     held.sort_unstable();
@@ -56,10 +56,10 @@ fn a_delay_of_20_ms_a_loss_of_2_percent_and_a_freeze_of_1_s_are_reported_within_
     within_5_percent("loss", percent, 2.0);
     within_5_percent("repaired", loss("repaired"), truth.lost as f64);
 
-    assert_eq!(number(&report, "/summary/freezes/count"), 1.0);
-    let frozen = number(&report, "/summary/freezes/total_s");
-    within_5_percent("freeze", frozen, truth.frozen.expect("a freeze").as_secs_f64() + 1.0 / 30.0);
-    within_5_percent("freeze", frozen, 1.0);
+    // The longest one: a machine without time to spare makes shorter ones of its own.
+    let frozen = number(&report, "/summary/freezes/longest_s");
+    within_5_percent("freeze", frozen, truth.longest_gap.as_secs_f64());
+    assert!(frozen > 0.95 && number(&report, "/summary/freezes/total_s") >= frozen);
 
     assert_eq!(number(&report, "/summary/media/faults"), 0.0);
     assert_eq!(report["outcome"]["kind"], "completed");
@@ -82,7 +82,7 @@ fn streams_of_another_server_are_measured_by_its_own_urls() {
     let report = results(&output);
     assert_eq!(report["outcome"]["kind"], "completed", "{report:#}");
     assert_eq!(number(&report, "/summary/participants/joined"), 6.0);
-    assert!(number(&report, "/summary/frame_rate/p50") > 25.0);
+    within_5_percent("frames", number(&report, "/summary/media/decodable"), echo.truth().frames as f64);
     assert_eq!(number(&report, "/summary/first_frame_ms/count"), 4.0);
     assert_eq!(number(&report, "/summary/video_loss/missing"), 0.0);
     assert_eq!(echo.truth().deleted, 6);

@@ -43,8 +43,10 @@ pub(crate) struct Truth {
     pub sent: u64,
     /// Of those, lost on purpose.
     pub lost: u64,
-    /// Time between the last packet before the freeze and the first one after it.
-    pub frozen: Option<Duration>,
+    /// Video frames that went out, to all viewers.
+    pub frames: u64,
+    /// The longest time between two video packets that went out to one viewer.
+    pub longest_gap: Duration,
     /// Sessions that were ended by DELETE.
     pub deleted: usize,
 }
@@ -75,6 +77,7 @@ struct Session {
     /// When the freeze began.
     froze: Option<Instant>,
     thawed: Option<Instant>,
+    last_sent: Option<Instant>,
 }
 
 /// A media packet that came in.
@@ -179,6 +182,7 @@ fn answer(app: &App, stream: String, viewer: bool, headers: &HeaderMap, body: &s
         began: None,
         froze: None,
         thawed: None,
+        last_sent: None,
     };
     app.sessions.send(session).unwrap();
     let headers = [("content-type", "application/sdp"), ("location", "/gone")];
@@ -214,7 +218,7 @@ impl Media {
     fn forward(&mut self, came: &Came) {
         let mut wants_key = false;
         for viewer in self.sessions.iter_mut().filter(|s| s.viewer && s.stream == came.stream) {
-            wants_key |= viewer.write(came, &self.behaviour, &self.truth);
+            wants_key |= viewer.write(came, &self.behaviour);
         }
         for publisher in self.sessions.iter_mut().filter(|s| wants_key && !s.viewer && s.stream == came.stream) {
             let Some((mid, _)) = publisher.video else { continue };
@@ -277,7 +281,7 @@ impl Session {
     }
 
     /// Writes a packet for this viewer; true if it needs a keyframe.
-    fn write(&mut self, came: &Came, behaviour: &Behaviour, truth: &Mutex<Truth>) -> bool {
+    fn write(&mut self, came: &Came, behaviour: &Behaviour) -> bool {
         let packet = &came.packet;
         if !self.rtc.is_connected() || packet.payload.is_empty() {
             return false;
@@ -301,7 +305,6 @@ impl Session {
                     return over;
                 }
                 self.thawed = Some(now);
-                truth.lock().unwrap().frozen = Some(now - froze);
             }
         }
         let Some((mid, pt)) = (if came.video { self.video } else { self.audio }) else { return false };
@@ -327,15 +330,28 @@ impl Session {
             let delay = if self.viewer { behaviour.delay } else { Duration::ZERO };
             self.drain(delay, None, &mut |_, _, _| {});
         }
-        while let Some(held) = self.outgoing.pop_front_if(|held| held.due <= now) {
-            if held.arrived_us.is_some() && self.loses(now, behaviour, truth) {
-                continue;
+        while self.outgoing.front().is_some_and(|held| held.due <= now) {
+            let Some(held) = self.outgoing.pop_front() else { return };
+            if held.arrived_us.is_some() {
+                self.count(&held, truth);
+                if self.loses(now, behaviour, truth) {
+                    continue;
+                }
             }
             let sent = self.socket.send_to(&held.data, held.to);
             if let (Some(arrived), Ok(_)) = (held.arrived_us, sent) {
                 truth.lock().unwrap().held_us.push(system_us().saturating_sub(arrived));
             }
         }
+    }
+
+    fn count(&mut self, held: &Held, truth: &Mutex<Truth>) {
+        let mut truth = truth.lock().unwrap();
+        // The marker bit of the RTP header: the last packet of a frame.
+        truth.frames += u64::from(held.data[1] >> 7);
+        let now = Instant::now();
+        let gap = now - self.last_sent.replace(now).unwrap_or(now);
+        truth.longest_gap = truth.longest_gap.max(gap);
     }
 
     /// One packet in so many, but none near the freeze: its length shall be known.

@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 use rand::rngs::StdRng;
 use str0m::media::Mid;
-use str0m::rtp::{ExtensionValues, Vp8Patch};
+use str0m::rtp::ExtensionValues;
 
 use crate::allocator::Reason;
 use crate::api::{Codec, MediaKind, ParticipantId};
 use crate::forward::dependency::{self, DependencyRewriter, RawDescriptor};
-use crate::forward::svc::{FrameInfo, LayerFilter};
+use crate::forward::svc::LayerFilter;
 use crate::forward::vp8::{Vp8Descriptor, Vp8Fields, Vp8Rewriter};
 use crate::forward::vp9::{Vp9Descriptor, Vp9Rewriter};
 use crate::forward::{Mapped, SenderReport, SequenceMapper, TimestampMapper};
+use crate::ingress::Incoming;
 use crate::layers::{LayerSelector, Verdict};
 use crate::participant::{Format, OutPacket, SendFormat};
 use crate::track::Cutting;
@@ -39,34 +40,6 @@ impl Descriptor {
             _ => Some(Self::None),
         }
     }
-}
-
-/// An incoming packet, read once for all who receive it.
-pub(crate) struct Incoming<'a> {
-    pub now: Instant,
-    pub publisher: ParticipantId,
-    pub layer: usize,
-    /// The SSRC: names one numbering of sequence numbers and timestamps.
-    pub source: u32,
-    pub seq: u64,
-    pub time: u32,
-    pub marker: bool,
-    pub format: Format,
-    /// The payload is RED (RFC 2198).
-    pub is_red: bool,
-    pub keyframe_start: bool,
-    /// None: of no use to anybody; it only leaves no gap.
-    pub descriptor: Option<Descriptor>,
-    /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
-    pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
-    pub payload: &'a Arc<[u8]>,
-    /// For receivers without RED: the primary payload.
-    pub primary: Option<&'a Arc<[u8]>>,
-    pub ext: &'a ExtensionValues,
-    /// When it was captured, by this shard's clock.
-    pub captured: Instant,
-    /// The last sender report of its layer.
-    pub report: Option<SenderReport>,
 }
 
 /// The source that is forwarded now.
@@ -96,9 +69,15 @@ pub(crate) struct Egress {
     pub bytes: u64,
     /// Bits per second in the second before the last tick.
     pub bitrate: u64,
+    /// Since when a keyframe is awaited, as [`Self::awaiting`] saw it.
+    awaiting: Option<Instant>,
     current: Option<Current>,
     /// The SSRC that the publisher left for another on the same layer: what still comes of it is late.
     left: Option<u32>,
+    /// What was sent waits for the link: from the next frame on, nothing until a keyframe.
+    late: bool,
+    /// The timestamp of the last packet forwarded, as it came.
+    last_time: Option<u32>,
     /// A packet of a new SSRC or codec has come, but no keyframe to begin it with.
     stranded: bool,
     sequence: SequenceMapper,
@@ -123,8 +102,11 @@ impl Egress {
             reason: None,
             bytes: 0,
             bitrate: 0,
+            awaiting: None,
             current: None,
             left: None,
+            late: false,
+            last_time: None,
             stranded: false,
             sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
             time: if kind == MediaKind::Audio { time.with_min_step(AUDIO_STEP) } else { time },
@@ -144,7 +126,9 @@ impl Egress {
         self.wanted = None;
         self.reason = None;
         self.left = None;
+        self.late = false;
         self.stranded = false;
+        self.awaiting = None;
         self.forget_report();
         self.resolved = None;
         self.bytes = 0;
@@ -186,6 +170,10 @@ impl Egress {
     /// The packet for the receiver, or none if it does not get this one.
     pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
         let send = self.resolve(formats, packet.format)?;
+        if self.late && self.last_time != Some(packet.time) {
+            self.late = false;
+            self.selector.abandon(packet.now);
+        }
         if packet.descriptor.is_none() {
             self.sequence.drop(packet.source, packet.seq);
             return None;
@@ -230,11 +218,23 @@ impl Egress {
         None
     }
 
+    /// The link does not keep up: what the picture still lacks would come too late.
+    pub(crate) fn on_late(&mut self) {
+        self.late = true;
+    }
+
     /// The encoding whose keyframe is awaited: of another encoding, or of this one to reach the target layer.
     pub(crate) fn awaited(&self) -> Option<usize> {
         let stuck = self.stranded || (self.filtered && self.filter.needs_keyframe());
         let for_layer = || self.selector.current().filter(|_| stuck);
         self.selector.awaited().or_else(for_layer)
+    }
+
+    /// The encoding whose keyframe is awaited, and for how long, counted from the first call that found it so.
+    pub(crate) fn awaiting(&mut self, now: Instant) -> Option<(usize, Duration)> {
+        let awaited = self.awaited();
+        self.awaiting = awaited.and(self.awaiting.or(Some(now)));
+        awaited.zip(self.awaiting.map(|since| now.saturating_duration_since(since)))
     }
 
     /// The packet is of another SSRC, or of another codec, than what is forwarded.
@@ -271,10 +271,11 @@ impl Egress {
     }
 
     fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>, marker: bool) -> Option<OutPacket> {
-        let (pt, payload) = match (packet.is_red, send.red) {
-            (true, Some(red)) => (red, packet.payload),
-            (true, None) => (send.pt, packet.primary?),
-            (false, _) => (send.pt, packet.payload),
+        let (pt, payload) = match (packet.red, send.red) {
+            // Inside, RED names the payload types of the publisher.
+            (Some(inner), Some(red)) if inner == *send.pt => (red, packet.payload),
+            (Some(_), _) => (send.pt, packet.primary?),
+            (None, _) => (send.pt, packet.payload),
         };
         if payload.is_empty() {
             self.sequence.drop(packet.source, packet.seq);
@@ -288,7 +289,9 @@ impl Egress {
         let (payload, vp8) = self.rewrite_descriptor(mapped, packet.descriptor.as_ref()?, payload)?;
         let ext = self.rewrite_extensions(mapped, packet)?;
         self.bytes += payload.len() as u64;
+        self.last_time = Some(packet.time);
         Some(OutPacket {
+            now: packet.now,
             mid,
             pt,
             seq: mapped.sequence,
@@ -321,12 +324,12 @@ impl Egress {
         mapped: Mapped,
         descriptor: &Descriptor,
         payload: &Arc<[u8]>,
-    ) -> Option<(Arc<[u8]>, Option<Vp8Patch>)> {
+    ) -> Option<(Arc<[u8]>, Option<Vp8Fields>)> {
         match descriptor {
             Descriptor::None => Some((Arc::clone(payload), None)),
             Descriptor::Vp8(descriptor) => {
                 let fields = self.vp8.rewrite(mapped, descriptor)?;
-                let patch = if fields == Vp8Fields::of(descriptor) { None } else { Some(fields.patch(payload)?) };
+                let patch = (fields != Vp8Fields::of(descriptor)).then_some(fields);
                 Some((Arc::clone(payload), patch))
             }
             Descriptor::Vp9(descriptor) => {

@@ -41,6 +41,12 @@ impl LayerSelector {
         true
     }
 
+    /// Gives up the layer that is forwarded: nothing more until the next keyframe.
+    pub(crate) fn abandon(&mut self, now: Instant) {
+        self.current = None;
+        self.waiting_since = self.target.map(|_| now);
+    }
+
     /// The layer to get.
     pub(crate) fn target(&self) -> Option<usize> {
         self.target

@@ -6,14 +6,18 @@
 pub mod allocator;
 pub mod api;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod shard;
 pub mod stats;
 
 mod demux;
 mod dominant;
 mod egress;
+mod ingress;
 mod keyframes;
 mod layers;
+mod link;
 mod lipsync;
 mod participant;
 mod room;

@@ -14,11 +14,13 @@ use str0m::config::DtlsCert;
 use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
-use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, Vp8Patch, vla};
+use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
 use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
+use crate::forward::vp8::Vp8Fields;
+use crate::link::{Link, Measured};
 use crate::sdp::{self, MediaLine};
 
 /// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
@@ -30,6 +32,14 @@ const MAX_TURNS: usize = 4096;
 /// a send of its own, at twice the cost).
 const MAX_PACER_TURNS: usize = 64;
 const PACER_STEP: Duration = Duration::from_micros(200);
+
+/// How often the stack tells what it has measured. Its event for a new estimate gives the mean of three seconds, so a
+/// link that fell from 2.5 Mbps to 150 kbps is told in small steps; its statistics give the value of the moment.
+const STATS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long video may wait for the pacer. The stack itself would hold it for two seconds and more, and then flood the
+/// link with it; a picture that begins anew from a keyframe is back sooner.
+const PACER_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a connection is taken to carry before anything was measured; libwebrtc starts there too.
 const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(300);
@@ -54,6 +64,14 @@ pub(crate) struct Format {
     pub packetization: u8,
 }
 
+/// What packets of one payload type are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReceiveFormat {
+    pub format: Format,
+    /// For RED (RFC 2198): the payload type of this format, which is inside.
+    pub red: Option<u8>,
+}
+
 /// A payload type that a receiver takes on one slot.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SendFormat {
@@ -63,6 +81,8 @@ pub(crate) struct SendFormat {
     pub rtx: bool,
     /// The payload type of this codec in RED (RFC 2198), where negotiated.
     pub red: Option<Pt>,
+    /// The dependency descriptor goes with it (AV1 RTP specification, appendix A).
+    pub dependency: bool,
 }
 
 /// What a drain brought besides datagrams.
@@ -95,6 +115,7 @@ pub(crate) struct PeerConfig {
 
 /// One packet for one slot.
 pub(crate) struct OutPacket {
+    pub now: Instant,
     pub mid: Mid,
     pub pt: Pt,
     pub seq: u64,
@@ -104,7 +125,8 @@ pub(crate) struct OutPacket {
     pub ext: ExtensionValues,
     pub nackable: bool,
     pub payload: Arc<[u8]>,
-    pub vp8: Option<Vp8Patch>,
+    /// What the VP8 descriptor shall say instead.
+    pub vp8: Option<Vp8Fields>,
 }
 
 /// The result of an offer.
@@ -129,6 +151,13 @@ pub(crate) struct Participant {
     pub touched: bool,
     /// The last estimate of the bandwidth towards it, in bits per second.
     pub estimate: Option<u64>,
+    /// It acknowledges packets by transport-wide feedback, so that the stack estimates and probes.
+    has_twcc: bool,
+    /// The stack's own estimate, by which it paces.
+    pub measured: Option<u64>,
+    link: Link,
+    /// Video is spread over time.
+    paced: bool,
     rtc: Option<Box<Rtc>>,
     /// The stack's clock. The pacer's turns run it up to 64 times 200 µs ahead of the shard's.
     clock: Option<Instant>,
@@ -148,6 +177,10 @@ impl Participant {
             had_keyframe: false,
             touched: false,
             estimate: None,
+            has_twcc: false,
+            measured: None,
+            link: Link::default(),
+            paced: false,
             rtc: None,
             clock: None,
             ufrag: String::new(),
@@ -220,15 +253,14 @@ impl Participant {
         rtc.direct_api().set_local_ice_credentials(ours);
     }
 
-    /// Sizes the resend caches, and takes video past the pacer: its queue has no bound, so an estimate that falls below
-    /// what is sent would hold back video for ever longer. What goes out is bounded by the allocator instead.
+    /// Sizes the resend caches.
     fn set_up_sending(&mut self, lines: &[MediaLine]) {
         let Some(rtc) = self.rtc.as_mut() else { return };
         let mut api = rtc.direct_api();
         for line in lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video) {
             if let Some(stream) = api.stream_tx_by_mid(Mid::from(line.mid.as_str()), None) {
                 stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
-                stream.set_unpaced(true);
+                stream.set_unpaced(!self.paced);
             }
         }
     }
@@ -240,20 +272,22 @@ impl Participant {
         };
         let Some(media) = rtc.media(mid) else { return Vec::new() };
         let params = rtc.codec_config().params();
+        let dependency = media.remote_extmap().iter().any(|(_, extension)| extension.as_uri() == dependency::URI);
         let known = media.remote_pts().iter().filter_map(|pt| params.iter().find(|p| p.pt() == *pt));
         known
             .filter_map(|p| {
                 let format = format_of(p.spec())?;
-                Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red() })
+                Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red(), dependency })
             })
             .collect()
     }
 
-    /// The format of packets with this payload type from the client, and whether they are RED (RFC 2198).
-    pub(crate) fn receive_format(&self, pt: Pt) -> Option<(Format, bool)> {
+    /// What packets with this payload type from the client are.
+    pub(crate) fn receive_format(&self, pt: Pt) -> Option<ReceiveFormat> {
         let params = self.rtc.as_ref()?.codec_config().params();
         let found = params.iter().find(|p| p.pt() == pt || p.red() == Some(pt))?;
-        Some((format_of(found.spec())?, found.red() == Some(pt)))
+        let red = (found.red() == Some(pt)).then(|| *found.pt());
+        Some(ReceiveFormat { format: format_of(found.spec())?, red })
     }
 
     /// True if a STUN message from this address is meant for this participant and carries a valid integrity.
@@ -353,9 +387,24 @@ impl Participant {
                 self.connected = true;
                 happenings.push(Happening::DtlsConnected);
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. } | BweKind::Remb { estimate, .. }) => {
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, can_probe }) => {
+                self.has_twcc = can_probe;
+                self.estimate.get_or_insert(estimate.as_u64());
+            }
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) if !self.has_twcc => {
                 self.estimate = Some(estimate.as_u64());
                 happenings.push(Happening::Estimate(estimate.as_u64()));
+            }
+            Event::PeerStats(stats) if self.has_twcc => {
+                if let Some(estimate) = stats.bwe_tx {
+                    let loss = stats.egress_loss_fraction.unwrap_or(0.0);
+                    self.measured = Some(estimate.as_u64());
+                    let measured =
+                        Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
+                    let estimate = self.link.on_measured(stats.timestamp, measured);
+                    self.estimate = Some(estimate);
+                    happenings.push(Happening::Estimate(estimate));
+                }
             }
             Event::Closed => happenings.push(Happening::Ended(CloseReason::PeerClosed)),
             _ => {}
@@ -379,21 +428,41 @@ impl Participant {
         Some((mid, rid))
     }
 
-    /// Queues a packet for one slot. Follow with [`Self::timeout`] and a drain, once for many packets.
-    pub(crate) fn write(&mut self, packet: OutPacket) {
+    /// Spreads video over time at a little more than the estimate, or sends it as it comes. Audio is never held back.
+    pub(crate) fn set_paced(&mut self, paced: bool, video: impl Iterator<Item = Mid>) {
+        if std::mem::replace(&mut self.paced, paced) == paced {
+            return;
+        }
         let Some(rtc) = self.rtc.as_mut() else { return };
         let mut api = rtc.direct_api();
+        for mid in video {
+            if let Some(stream) = api.stream_tx_by_mid(mid, None) {
+                stream.set_unpaced(!paced);
+            }
+        }
+    }
+
+    /// Queues a packet for one slot. Follow with [`Self::timeout`] and a drain, once for many packets. Returns true if
+    /// packets of this slot have waited for the pacer longer than anybody wants to see them.
+    #[must_use]
+    pub(crate) fn write(&mut self, packet: OutPacket) -> bool {
+        let Some(rtc) = self.rtc.as_mut() else { return false };
+        let mut api = rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(packet.mid, None) else {
-            return;
+            return false;
         };
+        let queued = stream.queue_info().and_then(|info| info.first_unsent()).filter(|_| self.paced);
+        let late = queued.is_some_and(|at| packet.now.saturating_duration_since(at) > PACER_PATIENCE);
+        let patch = packet.vp8.and_then(|fields| fields.patch(&packet.payload));
         let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
             .marker(packet.marker)
             .ext_vals(packet.ext)
             .nackable(packet.nackable);
-        if let Some(patch) = packet.vp8 {
+        if let Some(patch) = patch {
             write = write.vp8_patch(patch);
         }
         stream.write_rtp(write);
+        late
     }
 
     /// Tells the estimator what is of use: `sustain` is padded up to, to be ready for the next layer; `desired` is
@@ -401,6 +470,14 @@ impl Participant {
     pub(crate) fn set_bandwidth_wanted(&mut self, sustain: u64, desired: u64) {
         if let Some(rtc) = self.rtc.as_mut() {
             rtc.bwe().set_bitrate(Bitrate::bps(sustain), Bitrate::bps(desired));
+        }
+    }
+
+    /// What is kept of a slot for resending is of no use any more: its picture has been given up.
+    pub(crate) fn forget_resends(&mut self, mid: Mid) {
+        let Some(rtc) = self.rtc.as_mut() else { return };
+        if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
         }
     }
 
@@ -446,7 +523,7 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, receives: bool) -> 
         .set_ice_lite(true)
         .set_dtls_cert(config.cert.clone())
         .set_local_ice_credentials(creds)
-        .set_stats_interval(None)
+        .set_stats_interval(receives.then_some(STATS_INTERVAL))
         .enable_bwe(receives.then_some(FIRST_ESTIMATE))
         .set_extension_map(extensions)
         .clear_codecs()

@@ -103,6 +103,10 @@ struct Peer {
     clock: PublisherClock,
     allocator: Allocator,
     connected_at: Option<Instant>,
+    /// Bits per second that the last allocation gives it, sound included.
+    used: u64,
+    /// Its link carries not much more than what it shall get.
+    near_limit: bool,
     last_packet: Option<Instant>,
 }
 

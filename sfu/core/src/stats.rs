@@ -23,6 +23,8 @@ pub struct Stats {
     pub rtp_in: u64,
     /// RTP packets written to receivers.
     pub rtp_forwarded: u64,
+    /// Pictures given up until their next keyframe, because packets had waited too long for a slow link.
+    pub late_pictures: u64,
     /// Keyframe requests of receivers, before merging.
     pub keyframe_requests_in: u64,
     /// Keyframe requests sent to publishers.

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use str0m::media::{Mid, Rid};
-use str0m::rtp::RtpPacket;
 
 use crate::allocator::LayerState;
 use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
@@ -11,8 +10,10 @@ use crate::dominant::Activity;
 use crate::forward::dependency::{Descriptor, RawDescriptor};
 use crate::forward::layer::Layer as Cut;
 use crate::forward::rates::LayerMeter;
+use crate::forward::sequence::HISTORY;
 use crate::forward::svc::{FrameInfo, FrameReader, FrameSource};
 use crate::forward::{self, SenderReport};
+use crate::ingress::Arrival;
 use crate::keyframes::KeyframeGate;
 use crate::participant::Format;
 use crate::speaker::Loudness;
@@ -22,6 +23,9 @@ const LIVE: Duration = Duration::from_millis(2500);
 /// A layer that is silent for this long while another one of its track sends was stopped by the publisher, most often for
 /// want of bandwidth. Well above the frame gap of the slowest layer that a camera sends (7 fps).
 const LEFT_BEHIND: Duration = Duration::from_millis(500);
+/// How long a publisher that was asked for a layer again has to send it: a round trip of a bad link, and what an encoder
+/// takes to begin. Until then the layer counts as live, or a slot would go down again and wait for it to settle.
+const RESUME: Duration = Duration::from_secs(1);
 
 /// One simulcast layer, or the only layer.
 #[derive(Debug, Default)]
@@ -32,13 +36,36 @@ pub(crate) struct Layer {
     pub keyframes: KeyframeGate,
     pub report: Option<SenderReport>,
     last_packet: Option<Instant>,
+    /// When the publisher was asked for it again, after having been told that nobody wants it.
+    pub asked_again: Option<Instant>,
     /// Since when packets have come without a break.
     live_since: Option<Instant>,
     bytes: u64,
-    /// The SSRC that the reader has read so far.
-    source: Option<u32>,
-    reader: FrameReader,
+    /// The SSRC read last and the one before it, of which packets may still come.
+    sources: [Numbering; 2],
     meter: LayerMeter,
+}
+
+/// What was read of one SSRC.
+#[derive(Debug, Default)]
+struct Numbering {
+    ssrc: Option<u32>,
+    /// The highest sequence number so far.
+    newest: Option<u64>,
+    reader: FrameReader,
+}
+
+impl Numbering {
+    /// Takes note of a packet. True if it comes after one that follows it.
+    fn is_late(&mut self, seq: u64) -> bool {
+        let back = self.newest.map_or(0, |newest| newest.saturating_sub(seq));
+        let late = (1..HISTORY).contains(&back);
+        if !late {
+            // So far back, the numbers have begun anew.
+            self.newest = Some(seq);
+        }
+        late
+    }
 }
 
 /// What a receiver can be given of a track: one encoding, cut down to one of its layers.
@@ -61,26 +88,40 @@ impl Layer {
         self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE)
     }
 
+    /// It was stopped because nobody wanted it, and shall come again at any moment.
+    fn is_resuming(&self, now: Instant) -> bool {
+        self.asked_again.is_some_and(|at| now.saturating_duration_since(at) < RESUME)
+    }
+
     /// Turns the bytes since the last call into rates.
     pub(crate) fn tick(&mut self, elapsed: Duration) {
         self.bitrate = rate(&mut self.bytes, elapsed);
         self.meter.tick(elapsed);
     }
 
-    /// What the packet says of its frame. An error where it says something that cannot be read.
-    fn read_frame(&mut self, codec: Codec, packet: &RtpPacket) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
-        let source = *packet.header.ssrc;
-        if self.source.replace(source) != Some(source) {
-            (self.reader, self.meter) = (FrameReader::new(), LayerMeter::default());
+    /// Makes the packet's SSRC the one read last. True if the packet is late.
+    fn enter_source(&mut self, packet: &Arrival<'_>) -> bool {
+        let known = self.sources.iter().position(|source| source.ssrc == Some(packet.source));
+        if known != Some(0) {
+            self.sources.swap(0, 1);
         }
-        let raw = packet.header.ext_vals.user_values.get::<RawDescriptor>();
-        let from = match (raw, codec) {
+        if known.is_none() {
+            self.sources[0] = Numbering { ssrc: Some(packet.source), ..Numbering::default() };
+            self.meter = LayerMeter::default();
+        }
+        self.sources[0].is_late(packet.seq)
+    }
+
+    /// What the packet says of its frame. An error where it says something that cannot be read.
+    fn read_frame(&mut self, packet: &Arrival<'_>) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
+        let raw = packet.ext.user_values.get::<RawDescriptor>();
+        let from = match (raw, packet.codec()) {
             (Some(raw), _) => FrameSource::Dependency(raw.as_bytes()),
-            (None, Codec::Vp8) => FrameSource::Vp8(&packet.payload),
-            (None, Codec::Vp9) => FrameSource::Vp9(&packet.payload),
+            (None, Codec::Vp8) => FrameSource::Vp8(packet.payload),
+            (None, Codec::Vp9) => FrameSource::Vp9(packet.payload),
             (None, _) => return Ok(None),
         };
-        let read = self.reader.read(from, packet.header.timestamp, packet.header.marker);
+        let read = self.sources[0].reader.read(from, packet.time, packet.marker);
         if let Some((frame, _)) = &read {
             self.meter.count(frame, packet.payload.len());
         }
@@ -90,7 +131,7 @@ impl Layer {
     /// The height of one of its spatial layers; 0 while not known.
     fn height_of(&self, spatial: u8) -> u16 {
         let top = self.meter.top().spatial;
-        let told = self.reader.resolution(spatial).map(|(_, height)| height);
+        let told = self.sources[0].reader.resolution(spatial).map(|(_, height)| height);
         // Each spatial layer doubles the one below it, in all modes that browsers have.
         told.unwrap_or(self.height >> top.saturating_sub(spatial).min(4))
     }
@@ -155,41 +196,39 @@ pub(crate) struct Track {
 
 impl Track {
     /// Takes note of a packet of this track: rate, keyframe, size, loudness.
-    pub(crate) fn on_packet(
-        &mut self,
-        now: Instant,
-        index: usize,
-        codec: Codec,
-        packet: &RtpPacket,
-        report: Option<SenderReport>,
-    ) -> Seen {
-        let layer = &mut self.layers[index];
-        if !layer.is_live(now) {
+    pub(crate) fn on_packet(&mut self, packet: &Arrival<'_>) -> Seen {
+        let now = packet.now;
+        let layer = &mut self.layers[packet.layer];
+        // A break that was asked for says nothing of how steadily the publisher sends.
+        if !layer.is_live(now) && (!layer.is_resuming(now) || layer.live_since.is_none()) {
             layer.live_since = Some(now);
         }
         layer.last_packet = Some(now);
         layer.bytes += packet.payload.len() as u64;
-        layer.report = report;
+        layer.report = packet.report;
         if self.kind == MediaKind::Audio {
-            let level = packet.header.ext_vals.audio_level;
+            let level = packet.ext.audio_level;
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
             return Seen { keyframe_start: true, resized: false, frame: None, unreadable: false };
         }
-        let read = layer.read_frame(codec, packet);
+        let late = layer.enter_source(packet);
+        let read = layer.read_frame(packet);
         let unreadable = read.is_err();
         let frame = read.unwrap_or_default();
-        let info = forward::inspect(codec, &packet.payload);
+        let info = forward::inspect(packet.codec(), packet.payload);
         // The dependency descriptor knows best.
         let keyframe_start = match &frame {
             Some((frame, Some(_))) => frame.keyframe && frame.start,
             _ => info.keyframe_start && !unreadable,
         };
+        // Nobody can begin with a keyframe whose rest has come and was not forwarded: another one is needed.
+        let keyframe_start = keyframe_start && !late;
         if keyframe_start {
             layer.keyframes.satisfied();
         }
         let top = layer.meter.top().spatial;
-        let height = layer.reader.resolution(top).or(info.resolution).map(|(_, height)| height);
+        let height = layer.sources[0].reader.resolution(top).or(info.resolution).map(|(_, height)| height);
         let resized = height.is_some_and(|height| std::mem::replace(&mut layer.height, height) != height);
         Seen { keyframe_start, resized, frame, unreadable }
     }
@@ -202,6 +241,18 @@ impl Track {
     /// The text of a layer's RID; empty for the only layer.
     pub(crate) fn layer_name(&self, index: usize) -> String {
         self.layers.get(index).and_then(|l| l.rid).map(|rid| rid.to_string()).unwrap_or_default()
+    }
+
+    /// Takes note of which layers the publisher is told to be wanted.
+    pub(crate) fn tell_active(&mut self, now: Instant, active: Vec<String>) {
+        let before = self.told_active.replace(active);
+        let (Some(before), Some(active)) = (before, &self.told_active) else { return };
+        for layer in &mut self.layers {
+            let name = layer.rid.map(|rid| rid.to_string()).unwrap_or_default();
+            if active.contains(&name) && !before.contains(&name) {
+                layer.asked_again = Some(now);
+            }
+        }
     }
 
     /// What the track can be cut down to, with what the allocator needs to know of it. An encoding that the publisher
@@ -218,7 +269,8 @@ impl Track {
                     temporal: cut.temporal,
                     height: layer.height_of(cut.spatial),
                     bitrate: if cut == top { layer.bitrate } else { layer.meter.rate(cut) },
-                    live: self.is_layer_live(now, layer) || (layer.height > 0 && told_off(encoding)),
+                    live: self.is_layer_live(now, layer)
+                        || (layer.height > 0 && (told_off(encoding) || layer.is_resuming(now))),
                     live_since: layer.live_since,
                     has_report: layer.report.is_some(),
                 };
@@ -252,11 +304,13 @@ impl Track {
         std::mem::replace(&mut self.live_layers, live) != live
     }
 
-    /// A layer and all that cost less: those that a receiver of it may come down to.
+    /// A layer and all that cost less: those that a receiver of it may come down to. While nobody knows its size, as of
+    /// one that was never sent, that is all of them.
     pub(crate) fn up_to(&self, best: usize) -> Vec<usize> {
         let size = |index: usize| (self.layers[index].height, self.layers[index].bitrate);
         let limit = self.layers.get(best).map(|_| size(best));
-        (0..self.layers.len()).filter(|i| *i == best || limit.is_some_and(|limit| size(*i) < limit)).collect()
+        let unknown = limit.is_some_and(|(height, _)| height == 0);
+        (0..self.layers.len()).filter(|i| *i == best || unknown || limit.is_some_and(|l| size(*i) < l)).collect()
     }
 
     /// The track as members see it.
@@ -270,5 +324,70 @@ impl Track {
             codec: self.format.map(|f| f.codec),
             layers: self.layers.iter().filter_map(|l| l.rid).map(|rid| rid.to_string()).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn simulcast() -> Track {
+        let layer = |(rid, height): (&str, u16)| Layer { height, ..Layer::new(Some(Rid::from(rid))) };
+        Track {
+            id: TrackId(1),
+            publisher: 0,
+            mid: Mid::from("0"),
+            kind: MediaKind::Video,
+            source: Source::Camera,
+            label: String::new(),
+            muted: false,
+            format: None,
+            layers: [("q", 180), ("h", 360), ("f", 720)].map(layer).into(),
+            loudness: Default::default(),
+            activity: Default::default(),
+            held_floor: None,
+            subscribers: Vec::new(),
+            number: 0,
+            changed: false,
+            announce: false,
+            live_layers: 0,
+            told_active: None,
+        }
+    }
+
+    fn names(layers: &[&str]) -> Vec<String> {
+        layers.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_layer_of_unknown_size_brings_all_others_along() {
+        let mut track = simulcast();
+        assert_eq!(track.up_to(1), [0, 1]);
+        // An encoder that never sends it, as Chromium where the picture is too small for three layers.
+        track.layers[2].height = 0;
+        assert_eq!(track.up_to(2), [0, 1, 2], "one that never comes must not keep those that do from being asked for");
+        assert_eq!(track.up_to(0), [0, 2]);
+    }
+
+    #[test]
+    fn a_layer_asked_for_again_counts_as_live_until_it_had_time_to_come() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        let start = Instant::now();
+        let mut track = simulcast();
+        let live = |track: &Track, now: Instant| -> Vec<bool> {
+            let layers =
+                (0..3).map(|encoding| track.cuttings(now).iter().any(|(c, s)| c.encoding == encoding && s.live));
+            layers.collect()
+        };
+        let later = start + Duration::from_secs(20);
+        for layer in &mut track.layers {
+            (layer.last_packet, layer.live_since) = (Some(start), Some(start));
+        }
+        track.layers[0].last_packet = Some(later);
+        track.tell_active(start, names(&["q"]));
+        assert_eq!(live(&track, later), [true, true, true], "what was told off can be had");
+        track.tell_active(later, names(&["q", "h", "f"]));
+        assert_eq!(live(&track, later), [true, true, true], "and still while it is on its way");
+        assert_eq!(live(&track, later + RESUME), [true, false, false], "but not for ever");
     }
 }

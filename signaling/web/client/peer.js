@@ -82,6 +82,7 @@ export class Peer {
     for (let i = 0; i < video; i++) {
       const transceiver = this.pc.addTransceiver('video', { direction: 'recvonly' });
       if (codecs.length > 0) transceiver.setCodecPreferences?.(codecs);
+      askForDependencies(transceiver);
     }
     await this.negotiate();
   }
@@ -203,6 +204,21 @@ export class Peer {
     clearTimeout(this.#timer);
     this.#options.onDead();
   }
+}
+
+/**
+ * Asks for the dependency descriptor, which Chromium knows but offers only where it sends several layers: without it a
+ * decoder cannot tell the spatial layers of AV1 apart.
+ *
+ * @param {RTCRtpTransceiver & {getHeaderExtensionsToNegotiate?: () => {uri: string, direction: string}[],
+ *   setHeaderExtensionsToNegotiate?: (extensions: {uri: string, direction: string}[]) => void}} transceiver
+ */
+export function askForDependencies(transceiver) {
+  const extensions = transceiver.getHeaderExtensionsToNegotiate?.();
+  const descriptor = extensions?.find(({ uri }) => uri.endsWith('#dependency-descriptor-rtp-header-extension'));
+  if (!extensions || !descriptor) return;
+  descriptor.direction = 'sendrecv';
+  transceiver.setHeaderExtensionsToNegotiate?.(extensions);
 }
 
 /**

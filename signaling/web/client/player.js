@@ -5,6 +5,7 @@
 import { Emitter } from '/assets/client/emitter.js';
 import { WeirError } from '/assets/client/errors.js';
 import { HttpError, deleteSession, postOffer } from '/assets/client/http.js';
+import { askForDependencies } from '/assets/client/peer.js';
 
 /**
  * @typedef {'idle' | 'connecting' | 'waiting' | 'playing' | 'reconnecting' | 'failed' | 'stopped'} PlayerState
@@ -110,7 +111,11 @@ export class Player extends Emitter {
     const pc = new RTCPeerConnection({ iceServers: this.#iceServers, bundlePolicy: 'max-bundle' });
     this.pc = pc;
     const stream = new MediaStream();
-    for (const kind of ['video', 'audio']) stream.addTrack(pc.addTransceiver(kind, { direction: 'recvonly' }).receiver.track);
+    for (const kind of ['video', 'audio']) {
+      const transceiver = pc.addTransceiver(kind, { direction: 'recvonly' });
+      if (kind === 'video') askForDependencies(transceiver);
+      stream.addTrack(transceiver.receiver.track);
+    }
     pc.addEventListener('connectionstatechange', () => this.#onConnection(pc));
     try {
       await pc.setLocalDescription(await pc.createOffer());

@@ -42,8 +42,13 @@
  *
  * @typedef {object} Reason why the server sends what it sends
  * @property {string} code
- * @property {number} [wanted] height in pixels
- * @property {number} [chosen] height in pixels
+ * @property {number} [wanted] height in pixels, 0 where not known
+ * @property {number} [chosen] height in pixels, 0 where not known
+ * @property {number} [estimate] bit/s that the link is thought to carry
+ * @property {number} [needed] bit/s of the estimate that would be enough
+ * @property {number} [slot] the slot that has priority
+ * @property {number} [ms] until it will be chosen
+ * @property {number} [seconds] until it may go up again
  *
  * @typedef {object} Speaker
  * @property {string} participant

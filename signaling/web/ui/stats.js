@@ -74,9 +74,9 @@ function slotText(stats, slot) {
   const entry = stats.slots.find(({ mid }) => mid === slot.mid);
   if (!entry) return null;
   return [
-    `${entry.frameWidth}×${entry.frameHeight}  ${Math.round(entry.framesPerSecond)} fps`,
+    `now ${entry.frameWidth}×${entry.frameHeight}  ${Math.round(entry.framesPerSecond)} fps`,
     `${formatBitrate(entry.bitrate)}  ${entry.codec}`,
-    qualityText(slot),
+    `target ${qualityText(slot)}`,
   ]
     .filter(Boolean)
     .join('\n');
@@ -97,19 +97,71 @@ function senderText(stats) {
 }
 
 /**
- * Why this layer, in words.
+ * The layer that the server chose, and why, in words.
  *
  * @param {Slot} slot
  */
 export function qualityText({ layer, reason }) {
   if (!reason) return '';
   const which = layer === null ? 'paused' : layer === '' ? 'one layer' : `layer ${layer}`;
-  const why = {
-    'only-layer': layer === '' ? '' : 'the only one there is',
-    'nearest-size': `${reason.chosen}p for ${reason.wanted}p`,
-    hidden: 'not on the screen',
-    'codec-not-supported': 'codec not supported',
-    muted: 'camera off',
-  }[reason.code];
-  return [which, why ?? reason.code].filter(Boolean).join(': ');
+  return [which, reasonText(reason)].filter(Boolean).join(': ');
+}
+
+/**
+ * A reason of the server, in words: `docs/PROTOCOL.md` lists the codes.
+ *
+ * @param {import('/assets/client/protocol.js').Reason} reason
+ */
+export function reasonText({ code, wanted = 0, chosen = 0, estimate = 0, needed = 0, slot = 0, ms = 0, seconds = 0 }) {
+  const short = `the link carries ${formatBitrate(estimate)}, needed are ${formatBitrate(needed)}`;
+  switch (code) {
+    case 'only-layer':
+      return 'the only one there is';
+    case 'nearest-size':
+      if (wanted === 0) return 'the best there is';
+      // What is well below the size on screen is what the publisher sends at most.
+      return `${chosen || '?'}p${chosen < wanted * 0.85 ? ', the best that comes,' : ''} for ${wanted}p`;
+    case 'estimate-too-low':
+      return chosen === wanted ? `fewer frames: ${short}` : `${chosen || '?'}p, not ${wanted || '?'}p: ${short}`;
+    case 'priority-to-others':
+      return `slot ${slot} has priority`;
+    case 'waiting-for-stability':
+      return `a better one in ${(ms / 1000).toFixed(1)} s, if it lasts`;
+    case 'recently-downgraded':
+      return `went down a moment ago, up in ${seconds} s at the soonest`;
+    case 'paused-no-bandwidth':
+      return short;
+    case 'hidden':
+      return 'not on the screen';
+    case 'audio':
+      return 'always whole';
+    case 'codec-not-supported':
+      return 'this browser cannot play the codec';
+    case 'muted':
+      return 'camera off';
+    case 'no-packets':
+      return 'nothing comes from the publisher';
+    case 'no-keyframe':
+      return 'no keyframe has come from the publisher';
+    default:
+      return code;
+  }
+}
+
+/**
+ * Why a picture stands still, for those who do not look at statistics; `''` where it does not.
+ *
+ * @param {import('/assets/client/protocol.js').Reason | null} reason
+ */
+export function frozenText(reason) {
+  switch (reason?.code) {
+    case 'paused-no-bandwidth':
+      return 'Paused: your connection is too slow';
+    case 'no-packets':
+      return 'No picture is being sent';
+    case 'no-keyframe':
+      return 'Waiting for the picture';
+    default:
+      return '';
+  }
 }

@@ -3,6 +3,7 @@
  */
 
 import { h, hue, icon, initials } from '/assets/ui/dom.js';
+import { frozenText } from '/assets/ui/stats.js';
 
 /**
  * @typedef {import('/assets/client/peer.js').Slot} Slot
@@ -91,7 +92,8 @@ export class Tile {
     const unplayable = face.slot?.reason?.code === 'codec-not-supported';
     this.element.classList.toggle('has-picture', face.picture && this.#painted && !unplayable);
     this.element.classList.toggle('waiting', face.picture && !this.#painted && !unplayable && face.slot !== null);
-    this.#say(unplayable ? `Your browser cannot play this video${face.codec ? ` (${face.codec.toUpperCase()})` : ''}` : '');
+    const why = face.picture ? frozenText(face.slot?.reason ?? null) : '';
+    this.#say(unplayable ? `Your browser cannot play this video${face.codec ? ` (${face.codec.toUpperCase()})` : ''}` : why);
   }
 
   /** @param {boolean} speaking */

@@ -29,6 +29,8 @@ pub struct ClientSpec {
     pub role: Role,
     /// The layers of its camera; empty: it sends nothing, no sound either.
     pub camera: Vec<LayerSpec>,
+    /// It has a microphone beside its camera.
+    pub microphone: bool,
     /// Receive lines for audio.
     pub audio_slots: usize,
     /// Receive lines for video.
@@ -121,8 +123,10 @@ impl Client {
         let mut api = rtc.sdp_api();
         let (mut camera, mut microphone) = (None, None);
         if !spec.camera.is_empty() {
-            let mid = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
-            microphone = Some(Microphone { mid, pt: None, sent: rng.random_range(0..30_000) });
+            if spec.microphone {
+                let mid = api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None);
+                microphone = Some(Microphone { mid, pt: None, sent: rng.random_range(0..30_000) });
+            }
             let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, simulcast(&spec.camera));
             let layers = spec.camera.iter().map(|l| Encoder::new(*l, number as u16, &mut rng)).collect();
             camera = Some(Camera { mid, pt: None, layers, started: false });

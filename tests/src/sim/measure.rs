@@ -170,6 +170,13 @@ pub fn estimate_at(samples: &[Sample], at: Time) -> f64 {
     last.and_then(|s| s.estimate).unwrap_or(0) as f64 / 1000.0
 }
 
+/// The mean of the estimates of the span, in kilobits per second; 0 where there was none.
+#[must_use]
+pub fn mean_estimate(samples: &[Sample], span: Span) -> f64 {
+    let inside: Vec<u64> = samples.iter().filter(|s| span.holds(s.at)).filter_map(|s| s.estimate).collect();
+    inside.iter().sum::<u64>() as f64 / inside.len().max(1) as f64 / 1000.0
+}
+
 /// The highest estimate of the span, in kilobits per second.
 #[must_use]
 pub fn estimate_max(samples: &[Sample], span: Span) -> f64 {

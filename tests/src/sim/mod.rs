@@ -212,6 +212,14 @@ impl World {
         self.links[link].set_rate(self.now, kbps * 1000);
     }
 
+    /// A client shows all its video slots in another size, in pixels.
+    pub fn resize(&mut self, client: usize, tile: (u16, u16)) {
+        self.clients[client].spec.tile = tile;
+        let view = self.clients[client].view();
+        let id = self.clients[client].id;
+        self.command(Command::View(id, view));
+    }
+
     /// A client hides all its video slots, or shows them again.
     pub fn hide(&mut self, client: usize, hidden: bool) {
         let mut view = self.clients[client].view();

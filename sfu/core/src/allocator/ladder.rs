@@ -61,19 +61,14 @@ impl Ladder {
         let usable = |l: &LayerState| l.live || !live;
         let sized = layers.iter().any(|l| usable(l) && l.height > 0);
         let wanted = slot.wanted.unwrap_or(u16::MAX);
-        let mut rungs: Vec<Rung> = order
-            .iter()
-            .enumerate()
-            .filter(|(_, layer)| usable(&layers[**layer]) && (!sized || layers[**layer].height > 0))
-            .map(|(place, &layer)| Rung {
-                layer,
-                place,
-                height: layers[layer].height,
-                cost: layers[layer].bitrate,
-                utility: 0.0,
-                unsettled: unsettled(now, &layers[layer]),
-            })
-            .collect();
+        let mut rungs = Vec::with_capacity(order.len());
+        for (place, &layer) in order.iter().enumerate() {
+            let state = &layers[layer];
+            if usable(state) && (!sized || state.height > 0) {
+                let (height, cost) = (state.height, state.bitrate);
+                rungs.push(Rung { layer, place, height, cost, utility: 0.0, unsettled: unsettled(now, state) });
+            }
+        }
         let top = rungs.len().checked_sub(1)?;
         let enough = rungs.iter().map(|r| r.height).filter(|h| is_near(*h, wanted)).min();
         let top = enough.and_then(|height| rungs.iter().rposition(|r| r.height == height)).unwrap_or(top);
@@ -97,13 +92,16 @@ impl Ladder {
 }
 
 /// Indices from worst to best. The request is in that order already, but publishers may offer their simulcast layers in
-/// any: heights, where all are known, tell; where nothing else differs, bit rates do.
+/// any: heights tell, as soon as one is known, and layers whose height is not known are at the bottom; where nothing
+/// else differs, bit rates do.
 fn ascending(layers: &[LayerState]) -> Vec<usize> {
-    let sized = layers.iter().all(|l| l.height > 0);
-    let unsized_rate = |l: &LayerState| if sized { 0 } else { l.bitrate };
-    let key = |l: &LayerState| (if sized { l.height } else { 0 }, l.spatial, l.temporal, unsized_rate(l));
+    let rate = |l: &LayerState| if l.height > 0 { 0 } else { l.bitrate };
+    let key = |l: &LayerState| (l.height, l.spatial, l.temporal, rate(l));
     let mut order: Vec<usize> = (0..layers.len()).collect();
-    order.sort_by_key(|index| key(&layers[*index]));
+    // Nearly always they come in that order.
+    if !layers.is_sorted_by_key(key) {
+        order.sort_by_key(|index| key(&layers[*index]));
+    }
     order
 }
 

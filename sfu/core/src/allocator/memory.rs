@@ -11,6 +11,8 @@ const JOINING: Duration = Duration::from_secs(1);
 const STABLE: Duration = Duration::from_secs(1);
 /// How long a slot stays down that a lack of bandwidth has brought down.
 const DOWN: Duration = Duration::from_secs(10);
+/// For how long after a slot began changes are not counted.
+const FINDING: Duration = Duration::from_secs(10);
 /// The time over which changes are counted.
 const MINUTE: Duration = Duration::from_secs(60);
 /// So many changes within a minute keep a slot from going up: one up and one down more make four.
@@ -48,6 +50,8 @@ pub(super) struct Memory {
     /// When it last lost quality to a lack of bandwidth.
     downgraded: Option<Instant>,
     went_up: Option<Instant>,
+    /// After a fall of the link: when the slot first went up again.
+    rise: Option<Option<Instant>>,
     /// When the last changes were that nobody asked for, the oldest first.
     changes: [Option<Instant>; CHANGES],
 }
@@ -64,6 +68,7 @@ impl Memory {
             fits: None,
             downgraded: None,
             went_up: None,
+            rise: None,
             changes: [None; CHANGES],
         }
     }
@@ -134,6 +139,9 @@ impl Memory {
     fn penalty(&self, now: Instant) -> Option<Duration> {
         let downgraded = self.downgraded?;
         left(now, downgraded, DOWN).or_else(|| {
+            if self.is_rising(now) {
+                return None;
+            }
             // Down, up, down and so on: the slot sits on an edge. To come back once from a dip is always allowed.
             let down = left(now, downgraded, MINUTE)?;
             let up = left(now, self.went_up?, MINUTE)?;
@@ -142,11 +150,19 @@ impl Memory {
         })
     }
 
-    /// Remembers what the slot got. True if a lack of bandwidth brought it down.
+    /// The link has become another one: what swung before says nothing of what comes.
+    pub(super) fn forget_changes(&mut self) {
+        self.changes = [None; CHANGES];
+        self.rise = Some(None);
+    }
+
+    /// Remembers what the slot got; `fall` is when the link began to fall, if it does. True if a lack of bandwidth brought
+    /// the slot down.
     pub(super) fn settle(
         &mut self,
         now: Instant,
         contender: &Contender,
+        fall: Option<Instant>,
         granted: Option<usize>,
         ideal: Option<usize>,
     ) -> bool {
@@ -154,11 +170,20 @@ impl Memory {
         let down = granted < contender.held;
         if down {
             self.downgraded = Some(now);
-            self.count(now);
+            // A link that falls brings a slot down in several steps: one change.
+            if fall.is_none() || self.changes[CHANGES - 1] < fall {
+                self.count(now);
+            }
         } else if granted > contender.held {
             if !contender.joining && !self.raised {
                 self.went_up = Some(now);
-                self.count(now);
+                // So do the steps up after it, for as long as a slot would stay down.
+                if !self.is_rising(now) {
+                    self.count(now);
+                }
+                if let Some(rise) = &mut self.rise {
+                    rise.get_or_insert(now);
+                }
             }
             self.fits = ideal.filter(|_| ideal > granted).map(|ideal| (layer(ideal), now));
         }
@@ -173,7 +198,16 @@ impl Memory {
         self.layer = layer;
     }
 
+    /// It comes back after a fall of the link.
+    fn is_rising(&self, now: Instant) -> bool {
+        self.rise.flatten().is_some_and(|at| left(now, at, DOWN).is_some())
+    }
+
     fn count(&mut self, now: Instant) {
+        // While the level is being found, nothing swings yet.
+        if now.saturating_duration_since(self.since) < FINDING {
+            return;
+        }
         self.changes.rotate_left(1);
         self.changes[CHANGES - 1] = Some(now);
     }

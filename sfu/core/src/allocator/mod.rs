@@ -7,6 +7,7 @@
 //! steps up left out that have to wait (`memory`). Steps down are taken at once.
 
 mod explain;
+mod fall;
 mod ladder;
 mod memory;
 mod passes;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use self::explain::{Decision, Explainer};
+use self::fall::Fall;
 use self::ladder::Ladder;
 use self::memory::Memory;
 use self::passes::{Budget, Contender, Limit};
@@ -117,6 +119,7 @@ pub struct Allocator {
     /// One for each slot of the last allocation.
     memory: BTreeMap<usize, Memory>,
     probe: Probe,
+    fall: Fall,
     /// The estimate of the last allocation.
     estimate: Option<u64>,
     /// The number of the last allocation.
@@ -198,6 +201,7 @@ impl Allocator {
             slot: slot.slot,
             class: slot.class,
             priority: slot.priority,
+            weight: passes::weight(slot.class, slot.priority),
             held: memory.layer().and_then(|layer| ladder.position(layer)),
             ladder,
             joining: memory.is_joining(now),
@@ -240,12 +244,17 @@ impl Allocator {
     /// Remembers what was decided. True if a lack of bandwidth has brought a slot down.
     fn remember(&mut self, now: Instant, first: bool, contenders: &[Contender], decision: Option<&Decision>) -> bool {
         let mut downgraded = false;
+        let before = self.fall.began();
+        let fall = decision.and_then(|decision| self.fall.update(now, decision.budget.estimate));
+        if self.fall.began() != before {
+            self.memory.values_mut().for_each(Memory::forget_changes);
+        }
         for (who, contender) in contenders.iter().enumerate() {
             let Some(memory) = self.memory.get_mut(&contender.slot) else { continue };
             match decision {
                 Some(decision) if !first => {
                     let (granted, ideal) = (decision.granted.grants[who], decision.ideal.grants[who]);
-                    downgraded |= memory.settle(now, contender, granted, ideal);
+                    downgraded |= memory.settle(now, contender, fall, granted, ideal);
                 }
                 Some(decision) => memory.grant(contender, decision.granted.grants[who]),
                 None => memory.grant(contender, Some(contender.wanted())),

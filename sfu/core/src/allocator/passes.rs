@@ -1,7 +1,7 @@
 //! Shares out a budget over slots, in three passes. Knows nothing of time: what a slot may have is an argument.
 
-use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 use super::Class;
 use super::ladder::{Ladder, Rung};
@@ -47,6 +47,8 @@ pub(super) struct Contender {
     pub slot: usize,
     pub class: Class,
     pub priority: u8,
+    /// See [`weight`].
+    pub weight: f64,
     pub ladder: Ladder,
     /// The position of the rung it has; none while it has none.
     pub held: Option<usize>,
@@ -56,6 +58,16 @@ pub(super) struct Contender {
     pub shaky: bool,
     /// It may lose what it has, but not get more.
     pub frozen: bool,
+}
+
+/// A step is worth its utility, times what the slot means to the viewer.
+pub(super) fn weight(class: Class, priority: u8) -> f64 {
+    let class = match class {
+        Class::Other => 1.0,
+        Class::Speaker => 4.0,
+        Class::Pinned => 16.0,
+    };
+    class * (1.0 + f64::from(priority) / 128.0)
 }
 
 impl Contender {
@@ -72,18 +84,19 @@ impl Contender {
         position.map_or(0, |p| u128::from(self.ladder.rungs[p].cost))
     }
 
-    /// A step is worth its utility, times what the slot means to the viewer.
-    fn weight(&self) -> f64 {
-        let class = match self.class {
-            Class::Other => 1.0,
-            Class::Speaker => 4.0,
-            Class::Pinned => 16.0,
-        };
-        class * (1.0 + f64::from(self.priority) / 128.0)
-    }
-
     fn is_better(&self, position: usize) -> bool {
         self.held.is_none_or(|held| position > held)
+    }
+
+    /// Whether a rung has been there for long enough, if that matters.
+    #[inline]
+    fn may_begin(&self, limit: Limit, position: usize) -> bool {
+        !limit.settled
+            || self.joining
+            || !self.is_better(position)
+            || self.ladder.rungs[position].unsettled.is_zero()
+            // Something is better than nothing.
+            || (self.held.is_none() && position == self.ladder.cheapest)
     }
 }
 
@@ -171,70 +184,98 @@ impl Sharing<'_> {
         let mut steps: BinaryHeap<Step> = order
             .iter()
             .filter(|who| floor.is_none_or(|floor| self.contenders[**who].class >= floor))
-            .filter_map(|who| self.best_step(*who))
+            .filter_map(|who| self.best_step(*who, &self.space(*who)))
             .collect();
-        while let Some(step) = steps.pop() {
+        while let Some(mut top) = steps.peek_mut() {
+            let (who, to) = top.who_to();
+            let space = self.space(who);
             // What was given out since may have used up what this step needs; a smaller one may still fit.
-            if self.fits(step.who, step.to) {
-                self.grant(step.who, step.to);
+            if space.holds(&self.contenders[who], to) {
+                self.grant(who, to);
             }
-            steps.extend(self.best_step(step.who));
+            // One step a slot waits at a time: the next one takes the place of this one.
+            match self.best_step(who, &space) {
+                Some(next) => *top = next,
+                None => _ = PeekMut::pop(top),
+            }
         }
     }
 
-    /// The step of one slot that fits and brings the most for its bits.
-    fn best_step(&self, who: usize) -> Option<Step> {
-        let contender = &self.contenders[who];
+    /// The step of one slot that fits and brings the most for its bits; of equal ones the largest.
+    fn best_step(&self, who: usize, space: &Space) -> Option<Step> {
+        let (contender, limit) = (&self.contenders[who], self.limits[who]);
         let now = self.round.grants[who]?;
-        let from = contender.ladder.rungs[now];
-        let weight = contender.weight();
-        let mut best: Option<Step> = None;
-        for to in now + 1..contender.ladder.rungs.len() {
-            if !self.is_allowed(who, to) || !self.fits(who, to) {
-                continue;
+        let rungs = &contender.ladder.rungs[..=limit.best?.min(contender.ladder.top())];
+        let from = rungs.get(now)?;
+        let had = contender.held.map_or(0, |held| held + 1).clamp(now + 1, rungs.len());
+        let mut most: Option<(f64, usize)> = None;
+        let mut consider = |to: usize, worth: f64| {
+            let gain = worth * gain_per_bit(from, &rungs[to]);
+            if most.is_none_or(|(most, _)| gain >= most) {
+                most = Some((gain, to));
             }
-            let worth = if contender.is_better(to) { weight } else { weight * HELD_WORTH };
-            let gain = worth * gain_per_bit(&from, &contender.ladder.rungs[to]);
-            if best.is_none_or(|best| gain >= best.gain) {
-                best = Some(Step { gain, who, to });
+        };
+        for to in now + 1..had {
+            if space.holds(contender, to) {
+                consider(to, contender.weight * HELD_WORTH);
             }
         }
-        best
+        if let Some(left) = space.for_better(contender) {
+            for to in had..rungs.len() {
+                if rungs[to].cost <= left && contender.may_begin(limit, to) {
+                    consider(to, contender.weight);
+                }
+            }
+        }
+        most.map(|(gain, to)| Step::new(gain, who, to))
     }
 
     fn is_allowed(&self, who: usize, position: usize) -> bool {
-        let (contender, limit) = (&self.contenders[who], self.limits[who]);
-        let settled = !limit.settled
-            || contender.joining
-            || !contender.is_better(position)
-            || contender.ladder.rungs[position].unsettled.is_zero()
-            // Something is better than nothing.
-            || (contender.held.is_none() && position == contender.ladder.cheapest);
-        limit.best.is_some_and(|best| position <= best) && settled
+        let limit = self.limits[who];
+        limit.best.is_some_and(|best| position <= best) && self.contenders[who].may_begin(limit, position)
     }
 
-    /// Whether there is room for this rung in place of the one granted: with headroom if it is better than what the
-    /// slot has.
+    /// Whether there is room for this rung in place of the one granted.
     fn fits(&self, who: usize, position: usize) -> bool {
-        let contender = &self.contenders[who];
-        let smallest = position == contender.ladder.cheapest;
-        let room = match contender.held {
-            _ if contender.joining => self.room.plain,
-            Some(held) if position == held || (position < held && (smallest || !contender.shaky)) => self.room.plain,
-            Some(held) if position < held => self.room.shaky,
-            _ => self.room.headroom,
-        };
-        self.used_with(who, position) <= room
+        self.space(who).holds(&self.contenders[who], position)
     }
 
-    fn used_with(&self, who: usize, position: usize) -> u128 {
-        let contender = &self.contenders[who];
-        self.round.used - contender.cost(self.round.grants[who]) + contender.cost(Some(position))
+    /// What one slot may use, for each kind of step, all others as they are.
+    fn space(&self, who: usize) -> Space {
+        let others = self.round.used - self.contenders[who].cost(self.round.grants[who]);
+        let left = |room: u128| Some(u64::try_from(room.checked_sub(others)?).unwrap_or(u64::MAX));
+        Space { plain: left(self.room.plain), shaky: left(self.room.shaky), headroom: left(self.room.headroom) }
     }
 
     fn grant(&mut self, who: usize, position: usize) {
-        self.round.used = self.used_with(who, position);
+        let contender = &self.contenders[who];
+        self.round.used = self.round.used - contender.cost(self.round.grants[who]) + contender.cost(Some(position));
         self.round.grants[who] = Some(position);
+    }
+}
+
+/// What is left for one slot in each kind of room; none where the others have more than there is.
+struct Space {
+    plain: Option<u64>,
+    shaky: Option<u64>,
+    headroom: Option<u64>,
+}
+
+impl Space {
+    /// Whether a rung fits: with headroom if it is better than what the slot has.
+    fn holds(&self, contender: &Contender, position: usize) -> bool {
+        let smallest = position == contender.ladder.cheapest;
+        let left = match contender.held {
+            Some(held) if position < held && !smallest && contender.shaky && !contender.joining => self.shaky,
+            Some(held) if position <= held => self.plain,
+            _ => self.for_better(contender),
+        };
+        left.is_some_and(|left| contender.ladder.rungs[position].cost <= left)
+    }
+
+    /// What is left for rungs better than the one held.
+    fn for_better(&self, contender: &Contender) -> Option<u64> {
+        if contender.joining { self.plain } else { self.headroom }
     }
 }
 
@@ -243,32 +284,20 @@ fn gain_per_bit(from: &Rung, to: &Rung) -> f64 {
     (to.utility - from.utility) / bits as f64
 }
 
-/// A possible step; the greatest is the one to take.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    gain: f64,
-    who: usize,
-    to: usize,
-}
+/// A possible step; the greatest is the one to take. A number, since thousands are compared: the gain, then the first
+/// slot, so that the order does not depend on chance, then the position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Step(u128);
 
-impl Ord for Step {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // Of equal ones, that of the first slot: the order must not depend on chance.
-        let key = |step: &Self| (Reverse(step.who), step.to);
-        self.gain.total_cmp(&other.gain).then_with(|| key(self).cmp(&key(other)))
+impl Step {
+    fn new(gain: f64, who: usize, to: usize) -> Self {
+        // As `f64::total_cmp` orders them: of negative numbers all bits count the other way round.
+        let bits = gain.to_bits();
+        let gain = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
+        Self(u128::from(gain) << 64 | u128::from(!(who as u32)) << 32 | u128::from(to as u32))
+    }
+
+    fn who_to(self) -> (usize, usize) {
+        (!((self.0 >> 32) as u32) as usize, self.0 as u32 as usize)
     }
 }
-
-impl PartialOrd for Step {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Step {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Step {}

@@ -66,6 +66,13 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The link does not carry what is wanted.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        use Reason::{EstimateTooLow, PausedNoBandwidth, PriorityToOthers};
+        matches!(self, EstimateTooLow { .. } | PausedNoBandwidth { .. } | PriorityToOthers { .. })
+    }
+
     /// Whether the receiver should be told, if `told` is what it was told last: another reason, another size, or a
     /// bit rate that moved by more than a tenth. Times that run down are no news.
     #[must_use]

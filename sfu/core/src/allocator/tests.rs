@@ -114,6 +114,17 @@ fn layers_in_the_publishers_order_are_put_in_order_by_height() {
 }
 
 #[test]
+fn a_layer_of_unknown_height_puts_no_larger_layer_below_the_one_wanted() {
+    let more = |l: LayerState| LayerState { temporal: 1, bitrate: l.bitrate * 2, ..l };
+    let [low, _, high] = THREE;
+    let never_came = LayerState { live: false, ..layer(0, 0) };
+    let layers = [low, more(low), high, more(high), never_came];
+    let slot = SlotRequest { wanted: Some(180), ..video(0, &layers) };
+    let ladder = ladder::Ladder::new(start(), &slot).expect("rungs");
+    assert_eq!(ladder.rungs.iter().map(|rung| rung.layer).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
 fn hidden_and_foreign_codecs_are_paused() {
     let hidden = SlotRequest { hidden: true, ..video(0, &THREE) };
     let foreign = SlotRequest { codec_supported: false, ..video(1, &THREE) };

@@ -21,15 +21,24 @@ impl Counter {
     /// Opens an epoch; `first` is what its first packet carries, if it has the field at all.
     pub(super) fn switch(&mut self, epoch: Epoch, first: Option<u16>) {
         let shift = first.map(|value| self.anchor(value));
+        if let (Some(last), Some(shift)) = (self.shifts.newest(), shift)
+            && let Some(Some(before)) = self.shifts.get(last)
+        {
+            let end = Some(shift.newest.wrapping_add(shift.offset));
+            self.shifts.put(last, Some(Shift { end, ..before }));
+        }
         self.shifts.open(epoch, shift);
     }
 
-    /// The value to send for `value`, a number of `bits` bits. None: the epoch is forgotten, or the value was
-    /// [left out](Self::leave_out).
+    /// The value to send for `value`, a number of `bits` bits. None: the epoch is forgotten, the value was
+    /// [left out](Self::leave_out), or it comes so late that the next epoch has given its number away.
     pub(super) fn rewrite(&mut self, packet: Mapped, value: u16, bits: u32) -> Option<u16> {
         let mask = mask(bits);
         let mut shift = self.shifts.get(packet.epoch)?.unwrap_or_else(|| self.anchor(value));
         let out = shift.take(value, mask)? & mask;
+        if shift.end.is_some_and(|end| out.wrapping_sub(end) & mask <= mask / 2) {
+            return None;
+        }
         self.shifts.put(packet.epoch, Some(shift));
         if !packet.late {
             // The upper bits go on from what they were, so that a longer counter can follow a shorter one.
@@ -51,7 +60,7 @@ impl Counter {
     /// The shift that makes `value` the successor of the newest; none before the first.
     fn anchor(&self, value: u16) -> Shift {
         let offset = self.newest.map_or(0, |n| n.wrapping_add(1).wrapping_sub(value));
-        Shift { offset, newest: value, left_out: 0 }
+        Shift { offset, newest: value, left_out: 0, end: None }
     }
 }
 
@@ -68,6 +77,8 @@ struct Shift {
     newest: u16,
     /// Which of the values up to the newest are left out: bit n is `newest - n`.
     left_out: u128,
+    /// What the next epoch began with.
+    end: Option<u16>,
 }
 
 impl Shift {

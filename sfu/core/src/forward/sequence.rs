@@ -19,7 +19,7 @@ pub struct Mapped {
     pub sequence: u64,
     /// The epoch whose timestamp and descriptor offsets hold for this packet.
     pub epoch: Epoch,
-    /// The packet came after one that follows it: resent or out of order.
+    /// A packet that follows it has been forwarded already: it is resent or out of order.
     pub late: bool,
 }
 
@@ -32,6 +32,8 @@ pub struct SequenceMapper {
     /// The number that the next packet in order gets.
     next_out: u64,
     next_epoch: u32,
+    /// The highest number that a packet was forwarded with.
+    newest_out: Option<u64>,
     /// A ring; `newest` is the one in force.
     segments: [Option<Segment>; EPOCHS_KEPT],
     newest: usize,
@@ -41,7 +43,7 @@ impl SequenceMapper {
     /// A mapper whose first packet gets the number `start`, best random in `0..2^15` (RFC 3550, section 5.1; the upper
     /// half is left free because SRTP loses count if the first packets are lost just before the wrap).
     pub const fn new(start: u64) -> Self {
-        Self { next_out: start, next_epoch: 0, segments: [None; EPOCHS_KEPT], newest: 0 }
+        Self { next_out: start, next_epoch: 0, newest_out: None, segments: [None; EPOCHS_KEPT], newest: 0 }
     }
 
     /// The number that the next packet in order will get.
@@ -72,15 +74,24 @@ impl SequenceMapper {
 
     /// Where the packet `in_seq` of `source` goes.
     ///
-    /// The same packet asked twice gets the same answer; no two packets get the same number. None: it is not to be
-    /// sent, because it was [dropped](Self::drop), lies before the first packet of its epoch, comes from a source that
+    /// No two packets get the same number, and none is sent twice: its bytes might differ, and encrypting other bytes
+    /// under one number breaks SRTP (RFC 7714 section 8.4). None: it is not to be sent, because it was forwarded already
+    /// or [dropped](Self::drop), lies before the first packet of its epoch, comes from a source that
     /// is not in force, or is older than the history.
     pub fn forward(&mut self, source: u32, in_seq: u64) -> Option<Mapped> {
-        if let Some(segment) = self.advance(source, in_seq, Step::Forward) {
-            return Some(Mapped { sequence: self.next_out - 1, epoch: segment, late: false });
+        let (sequence, epoch) = match self.advance(source, in_seq, Step::Forward) {
+            Some(epoch) => (self.next_out - 1, epoch),
+            None => {
+                let segment = self.holding_mut(source, in_seq)?;
+                (segment.take_late(in_seq)?, segment.epoch)
+            }
+        };
+        // What was only dropped is followed by nothing that the receiver knows of.
+        let late = self.newest_out.is_some_and(|newest| sequence <= newest);
+        if !late {
+            self.newest_out = Some(sequence);
         }
-        let segment = self.holding(source, in_seq)?;
-        Some(Mapped { sequence: segment.number(in_seq)?, epoch: segment.epoch, late: true })
+        Some(Mapped { sequence, epoch, late })
     }
 
     /// Leaves the packet out for good: in order, its number goes to the next packet. If a later packet has been sent
@@ -146,10 +157,6 @@ impl SequenceMapper {
     }
 
     /// The newest segment that `in_seq` falls into.
-    fn holding(&self, source: u32, in_seq: u64) -> Option<&Segment> {
-        self.newest_first().find_map(|at| self.segments[at].as_ref().filter(|s| s.holds(source, in_seq)))
-    }
-
     fn holding_mut(&mut self, source: u32, in_seq: u64) -> Option<&mut Segment> {
         let at = self.newest_first().find(|&at| self.segments[at].as_ref().is_some_and(|s| s.holds(source, in_seq)))?;
         self.segments[at].as_mut()
@@ -182,7 +189,7 @@ struct Segment {
     closed: bool,
     /// Packets that were given no number.
     skipped: Window,
-    /// Packets that are not sent, whether a number was kept for them or not.
+    /// Packets that are not sent any more, whether a number was kept for them or not.
     refused: Window,
 }
 
@@ -210,7 +217,10 @@ impl Segment {
         self.next_out += in_seq - self.next_in;
         self.next_in = in_seq + 1;
         match step {
-            Step::Forward => self.next_out += 1,
+            Step::Forward => {
+                self.next_out += 1;
+                self.refused.set(in_seq, true);
+            }
             Step::Drop => {
                 self.skipped.set(in_seq, true);
                 self.refused.set(in_seq, true);
@@ -223,12 +233,13 @@ impl Segment {
         self.source == source && (self.first_in..self.next_in).contains(&in_seq)
     }
 
-    /// The number of a packet that the segment holds.
-    fn number(&self, in_seq: u64) -> Option<u64> {
+    /// The number of a packet that the segment holds, once.
+    fn take_late(&mut self, in_seq: u64) -> Option<u64> {
         let back = self.next_in - in_seq;
         if back > HISTORY || self.refused.get(in_seq) {
             return None;
         }
+        self.refused.set(in_seq, true);
         let skipped = self.skipped.count(in_seq + 1, self.next_in);
         Some(self.next_out - (back - skipped))
     }

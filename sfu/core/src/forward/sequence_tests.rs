@@ -141,11 +141,35 @@ fn a_resend_from_before_a_switch_keeps_its_old_mapping_and_epoch() {
 #[test]
 fn a_resend_from_before_the_history_is_not_sent() {
     let mut mapper = started(0);
-    for s in (0..=HISTORY + 1).filter(|s| *s != 1) {
+    for s in (0..=HISTORY + 1).filter(|s| ![1, 2].contains(s)) {
         assert!(mapper.forward(F, s).is_some());
     }
     assert_eq!(sent(&mut mapper, F, 1), None);
     assert_eq!(sent(&mut mapper, F, 2), Some(102));
+}
+
+#[test]
+fn a_packet_that_comes_again_is_not_sent_again() {
+    let mut mapper = started(10);
+    assert_eq!(sent(&mut mapper, F, 10), Some(100));
+    assert_eq!(sent(&mut mapper, F, 12), Some(102));
+    assert_eq!(sent(&mut mapper, F, 10), None);
+    assert_eq!(sent(&mut mapper, F, 12), None);
+    assert_eq!(sent(&mut mapper, F, 11), Some(101));
+    assert_eq!(sent(&mut mapper, F, 11), None, "a late one neither");
+    mapper.switch(H, 500);
+    assert_eq!(sent(&mut mapper, F, 11), None);
+}
+
+#[test]
+fn a_packet_is_late_only_if_one_that_follows_it_was_sent() {
+    let mut mapper = started(10);
+    assert_eq!(sent(&mut mapper, F, 10), Some(100));
+    mapper.drop(F, 12);
+    let kept = mapper.forward(F, 11);
+    assert_eq!(kept.map(|m| (m.sequence, m.late)), Some((101, false)), "12 was dropped");
+    assert_eq!(sent(&mut mapper, F, 14), Some(103));
+    assert_eq!(mapper.forward(F, 13).map(|m| (m.sequence, m.late)), Some((102, true)));
 }
 
 #[test]
@@ -180,12 +204,13 @@ fn idle_for_more_than_32768_packets_then_resume_leaves_one_gap() {
     let mut mapper = started(10);
     let epoch = mapper.epoch();
     assert_eq!(sent(&mut mapper, F, 10), Some(100));
+    assert_eq!(sent(&mut mapper, F, 12), Some(102));
     let resumed = mapper.forward(F, 50_010);
-    assert_eq!(resumed.map(|m| (m.sequence, Some(m.epoch))), Some((102, epoch)));
+    assert_eq!(resumed.map(|m| (m.sequence, Some(m.epoch))), Some((104, epoch)));
     let next = mapper.forward(F, 50_011);
-    assert_eq!(next.map(|m| (m.sequence, Some(m.epoch))), Some((103, epoch)));
+    assert_eq!(next.map(|m| (m.sequence, Some(m.epoch))), Some((105, epoch)));
     assert_eq!(sent(&mut mapper, F, 50_009), None, "inside the silence");
-    assert_eq!(sent(&mut mapper, F, 10), Some(100), "before the silence");
+    assert_eq!(sent(&mut mapper, F, 11), Some(101), "before the silence");
 }
 
 #[test]

@@ -86,11 +86,13 @@ impl Subscription {
             return None;
         }
         let mapped = self.sequence.forward(packet.layer, packet.sequence)?;
+        let fields = self.vp8.rewrite(mapped, &descriptor);
+        assert!(fields.is_some() || mapped.late, "only of late packets the numbers may be given away");
         Some(Sent {
             sequence: mapped.sequence,
             late: mapped.late,
             timestamp: self.timestamp.map(mapped.epoch, now, packet.timestamp).expect("a known epoch"),
-            fields: self.vp8.rewrite(mapped, &descriptor).expect("a known epoch"),
+            fields: fields?,
         })
     }
 }

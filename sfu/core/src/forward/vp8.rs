@@ -35,6 +35,28 @@ impl Vp8Fields {
         }
     }
 
+    /// Writes these fields into `payload`, whose descriptor is `descriptor`. The length stays.
+    pub fn apply(&self, descriptor: &Vp8Descriptor, payload: &mut [u8]) {
+        let mut put = |offset: usize, byte: u8| payload.get_mut(offset).into_iter().for_each(|place| *place = byte);
+        if let (Some(id), Some(value)) = (descriptor.picture_id, self.picture_id) {
+            let [high, low] = value.to_be_bytes();
+            if id.long {
+                put(id.offset, high | 0x80);
+                put(id.offset + 1, low);
+            } else {
+                put(id.offset, low & 0x7f);
+            }
+        }
+        if let (Some(field), Some(value)) = (descriptor.tl0_pic_idx, self.tl0_pic_idx) {
+            put(field.offset, value);
+        }
+        if let (Some(field), Some(value)) = (descriptor.key_idx, self.key_idx) {
+            // The upper bits are TID and Y.
+            let kept = payload.get(field.offset).copied().unwrap_or(0) & 0xe0;
+            payload.get_mut(field.offset).into_iter().for_each(|place| *place = kept | value & 0x1f);
+        }
+    }
+
     /// The same as str0m's patch of `payload`, written while the packet is serialised. None if the payload does not
     /// have these fields in these widths.
     pub fn patch(&self, payload: &[u8]) -> Option<str0m::rtp::Vp8Patch> {

@@ -96,6 +96,15 @@ fn a_late_packet_of_the_old_source_keeps_its_old_numbers() {
 }
 
 #[test]
+fn a_late_picture_whose_number_the_next_source_has_taken_is_not_sent() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(700, 70));
+    assert_eq!(switch(&mut rewriter, B, &long(20, 200)), long(701, 71));
+    assert_eq!(rewriter.rewrite(of(A, true), &parse(&long(701, 71))), None);
+    assert_eq!(write(&mut rewriter, of(A, true), &long(699, 69)), long(699, 69));
+}
+
+#[test]
 fn a_forgotten_epoch_is_not_rewritten() {
     let mut rewriter = Vp9Rewriter::new();
     for epoch in 0..5 {

@@ -1,13 +1,13 @@
 //! Which layer each slot gets: the allocator's questions and answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Peer, Shard, Waiting};
-use crate::allocator::{Allocation, Class, LayerState, SlotRequest, Target};
-use crate::api::{MediaKind, Notice, Source};
+use crate::allocator::{Allocation, Class, LayerState, Reason, SlotRequest, Target};
+use crate::api::{Codec, MediaKind, Notice, Source};
 use crate::egress::Egress;
-use crate::room::Room;
-use crate::track::Cutting;
+use crate::room::{Room, Slot};
+use crate::track::{Cutting, Track};
 
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
 const UNKNOWN_LAYER: u64 = 2_000_000;
@@ -16,8 +16,15 @@ const UNKNOWN_LAYER: u64 = 2_000_000;
 /// stack's own first guess of 300 kbps would begin every meeting with paused tiles.
 const SETTLING: Duration = Duration::from_secs(3);
 const FIRST_GUESS: u64 = 1_000_000;
+/// Video is paced while the estimate is less than so many times what all that is wanted takes: a burst would stand in the
+/// link's queue. Past that a keyframe passes in a few milliseconds, and pacing would only cost time on both sides.
+const PACED_BELOW: u64 = 2;
 /// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
 const IDLE_DESIRED: u64 = 1_500_000;
+
+/// How long a keyframe is waited for before that is told as the reason for a picture that stands still. Asked for, it
+/// comes within a few frames and a round trip.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Chooses again which layer each slot of a participant gets, and tells it what changed.
@@ -28,7 +35,7 @@ impl Shard {
         let shown: Vec<(usize, usize)> =
             peer.member.slots.iter().enumerate().filter_map(|(i, s)| Some((i, s.track?))).collect();
         let cuttings: Vec<Vec<(Cutting, LayerState)>> =
-            shown.iter().map(|(_, t)| room.tracks[*t].cuttings(now)).collect();
+            shown.iter().map(|(i, t)| decodable(now, &mut peer.member.slots[*i], &room.tracks[*t])).collect();
         let layers: Vec<Vec<LayerState>> =
             cuttings.iter().map(|c| c.iter().map(|(_, state)| *state).collect()).collect();
         let requests = requests(peer, room, &shown, &cuttings, &layers);
@@ -39,16 +46,28 @@ impl Shard {
         let ideal = ideal(&requests, &allocation);
         // Padding is for the next step only, and only where something is short; probes are for all that is wanted.
         let sustain = if allocation.desired > allocation.used { allocation.desired } else { 0 };
-        peer.conn.set_bandwidth_wanted(sustain, ideal.max(allocation.desired));
+        let short = estimate.is_some_and(|e| e < ideal);
+        let desired = if settled && short { allocation.desired } else { ideal.max(allocation.desired) };
+        peer.conn.set_bandwidth_wanted(sustain, desired);
+        peer.used = allocation.used;
+        let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW));
+        peer.near_limit = settled && near;
+        pace(peer);
         let mut told = Vec::new();
         let mut changes = false;
         for (((index, track), target), cuttings) in shown.into_iter().zip(allocation.targets).zip(&cuttings) {
             let cutting = |layer: Option<usize>| layer.and_then(|l| cuttings.get(l)).map(|(cutting, _)| *cutting);
             let (chosen, wanted) = (cutting(target.layer), cutting(target.wanted).map(|c| c.encoding));
             let slot = &mut peer.member.slots[index];
+            let given_up =
+                target.reason.is_shortage() && chosen.map(|c| c.encoding) < slot.egress.target.map(|c| c.encoding);
             let changed = slot.egress.set_target(now, chosen);
+            if changed && given_up {
+                peer.conn.forget_resends(slot.mid);
+            }
             changes |= std::mem::replace(&mut slot.egress.wanted, wanted) != wanted || changed;
-            let reason = target.reason;
+            let reason = if peer.conn.connected { stalled(now, slot, &room.tracks[track]) } else { None };
+            let reason = reason.filter(|_| chosen.is_some()).unwrap_or(target.reason);
             let news = slot.egress.reason.is_none_or(|told| reason.is_news_after(&told));
             if news {
                 slot.egress.reason = Some(reason);
@@ -68,6 +87,7 @@ impl Shard {
 
     /// The link to a participant carries this much.
     pub(super) fn on_estimate(&mut self, key: usize, estimate: u64) {
+        pace(&mut self.peers[key]);
         if self.peers[key].allocator.is_due(Some(estimate)) {
             self.retarget(key);
         }
@@ -85,6 +105,41 @@ impl Shard {
             video.filter_map(|s| Some(Waiting { room, track: s.track?, layer: s.egress.awaited()? })).collect();
         awaited.into_iter().for_each(|wanted| self.request_keyframe(wanted));
     }
+}
+
+/// The stack paces by its own estimate: where that has fallen below what is sent and is not believed, its pacer would hold
+/// back ever more.
+fn pace(peer: &mut Peer) {
+    let fits = peer.conn.measured.is_some_and(|measured| peer.used <= measured);
+    let video = peer.member.slots.iter().filter(|s| s.kind == MediaKind::Video).map(|s| s.mid);
+    peer.conn.set_paced(peer.near_limit && fits, video);
+}
+
+/// What a slot can show of a track. Of AV1 a decoder cannot tell the spatial layers apart without the dependency
+/// descriptor (measured: Chromium decodes nothing of two), so who did not negotiate it gets the lowest.
+fn decodable(now: Instant, slot: &mut Slot, track: &Track) -> Vec<(Cutting, LayerState)> {
+    let mut cuttings = track.cuttings(now);
+    let format = track.format.filter(|f| f.codec == Codec::Av1);
+    if format.and_then(|f| slot.egress.resolve(&slot.formats, f)).is_some_and(|send| !send.dependency) {
+        cuttings.retain(|(cutting, _)| cutting.cut.spatial == 0);
+    }
+    cuttings
+}
+
+/// Why a slot does not show what was chosen for it, if a keyframe has been awaited for too long: none comes, or there are
+/// no packets at all. A publisher who has muted sends nothing, and that is no fault.
+fn stalled(now: Instant, slot: &mut Slot, track: &Track) -> Option<Reason> {
+    if slot.kind == MediaKind::Audio || track.muted {
+        return None;
+    }
+    let (layer, _) = slot.egress.awaiting(now).filter(|(_, waited)| *waited >= PATIENCE)?;
+    let is_live = |layer: usize| track.layers.get(layer).is_some_and(|l| l.is_live(now));
+    if is_live(layer) {
+        return Some(Reason::NoKeyframe);
+    }
+    // Another layer may go on meanwhile: then the picture does not stand still.
+    let current = slot.egress.selector.current().is_some_and(is_live);
+    (!current).then_some(Reason::NoPackets)
 }
 
 /// What the allocator must know of the slots that show something.

@@ -123,6 +123,8 @@ impl Shard {
             clock: PublisherClock::default(),
             allocator: Allocator::default(),
             connected_at: None,
+            used: 0,
+            near_limit: false,
             last_packet: None,
         });
         self.ids.insert(join.participant, key);

@@ -1,15 +1,14 @@
 //! A packet's way from its publisher to those who receive it, and keyframe requests the other way.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use str0m::media::{Mid, Rid};
-use str0m::rtp::{ExtensionValues, RtpPacket};
+use str0m::rtp::RtpPacket;
 
 use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
-use crate::egress::{Descriptor, Incoming};
-use crate::forward::{self, SenderReport};
+use crate::forward::SenderReport;
+use crate::ingress::{Arrival, Incoming, Reading};
 use crate::timers::Timer;
 
 /// How often waiting keyframe requests are looked at: a fifth of the shortest time between two.
@@ -22,7 +21,7 @@ impl Shard {
         let now = self.now;
         let peer = &mut self.peers[key];
         peer.last_packet = Some(now);
-        let Some((format, is_red)) = peer.conn.receive_format(packet.header.payload_type) else {
+        let Some(format) = peer.conn.receive_format(packet.header.payload_type) else {
             self.stats.dropped_codec += 1;
             return;
         };
@@ -30,41 +29,32 @@ impl Shard {
         let Some(track_key) = peer.member.track_on(mid) else { return };
         let track = &mut self.rooms[room_key].tracks[track_key];
         let Some(layer) = track.layer_index(rid) else { return };
-        let new_format = track.format.replace(format) != Some(format);
+        let new_format = track.format.replace(format.format) != Some(format.format);
         let report = sender_report(packet);
         if report != track.layers[layer].report {
             report.into_iter().for_each(|r| peer.clock.on_report(now, r));
         }
-        let seen = track.on_packet(now, layer, format.codec, packet, report);
-        let descriptor = Descriptor::read(format.codec, &packet.payload).filter(|_| !seen.unreadable);
-        let captured = peer.clock.captured(now, report, packet.header.timestamp, format.codec.clock_rate());
-        let first = !std::mem::replace(&mut peer.conn.had_packet, true);
-        let primary = is_red.then(|| forward::red::primary(&packet.payload)).flatten().map(|(_, data)| Arc::from(data));
-        let ext = forwarded_extensions(&packet.header.ext_vals);
-        let incoming = Incoming {
+        let arrival = Arrival {
             now,
-            publisher: peer.conn.id,
             layer,
             source: *packet.header.ssrc,
             seq: *packet.seq_no,
             time: packet.header.timestamp,
             marker: packet.header.marker,
             format,
-            is_red,
-            keyframe_start: seen.keyframe_start,
-            descriptor,
-            frame: seen.frame.as_ref(),
             payload: &packet.payload,
-            primary: primary.as_ref(),
-            ext: &ext,
-            captured,
+            ext: &packet.header.ext_vals,
             report,
         };
+        let reading = Reading::new(track, &arrival);
+        let captured = peer.clock.captured(now, report, arrival.time, arrival.codec().clock_rate());
+        let first = !std::mem::replace(&mut peer.conn.had_packet, true);
+        let incoming = reading.incoming(&arrival, peer.conn.id, captured);
         self.fan_out(room_key, track_key, &incoming);
         if first {
             self.tell_milestone(key, Milestone::FirstPacket);
         }
-        if new_format || seen.resized {
+        if new_format || reading.seen.resized {
             // Looked at with the next tick: a publisher that changes with every packet must cost no more.
             let track = &mut self.rooms[room_key].tracks[track_key];
             track.changed = true;
@@ -89,7 +79,11 @@ impl Shard {
                 peer.conn.had_keyframe = true;
                 first_keyframes.push(subscriber.key);
             }
-            peer.conn.write(out);
+            if peer.conn.write(out) {
+                self.stats.late_pictures += 1;
+                slot.egress.on_late();
+                peer.conn.forget_resends(slot.mid);
+            }
             if !peer.conn.touched {
                 peer.conn.touched = true;
                 self.touched.push(subscriber.key);
@@ -184,17 +178,4 @@ impl Shard {
 fn sender_report(packet: &RtpPacket) -> Option<SenderReport> {
     let sender = packet.last_sender_info.as_ref()?;
     Some(SenderReport { wall: sender.ntp_time, rtp: sender.rtp_time.numer() as u32 })
-}
-
-/// The header extensions that travel with a packet. What belongs to one hop only is left out: the stack sets its own
-/// MID, transport sequence number and send time.
-fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
-    let mut forwarded = values.clone();
-    forwarded.mid = None;
-    forwarded.rid = None;
-    forwarded.rid_repair = None;
-    forwarded.transport_cc = None;
-    forwarded.abs_send_time = None;
-    forwarded.tx_time_offs = None;
-    forwarded
 }

@@ -210,7 +210,7 @@ impl Shard {
                 .collect();
             let all_as_ever = track.told_active.is_none() && active.len() == track.layers.len();
             if track.told_active.as_ref() != Some(&active) && !all_as_ever {
-                track.told_active = Some(active.clone());
+                track.tell_active(self.now, active.clone());
                 told.push((track.publisher, Notice::Layers { mid: track.mid.to_string(), active }));
             }
         }

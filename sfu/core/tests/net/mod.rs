@@ -1,12 +1,13 @@
 //! A network on a virtual clock: one shard, and clients that are str0m peers.
 
-#![allow(unreachable_pub, reason = "shared by several test programs")]
+#![allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
@@ -105,6 +106,18 @@ impl Net {
 
     /// A client that joins and connects. `sends` publishes audio and video; `slots` are (audio, video).
     pub fn add(&mut self, room: &str, role: Role, sends: bool, slots: (usize, usize)) -> usize {
+        self.add_offering(room, role, sends, slots, |offer| offer)
+    }
+
+    /// Likewise, with an offer that is changed on its way to the server.
+    pub fn add_offering(
+        &mut self,
+        room: &str,
+        role: Role,
+        sends: bool,
+        slots: (usize, usize),
+        change: impl FnOnce(String) -> String,
+    ) -> usize {
         let (id, _) = self.join(room, role, &format!("client {}", self.clients.len())).expect("joins");
         let addr = SocketAddr::from(([10, 0, 1, 1], 4000 + self.clients.len() as u16));
         let mut rtc = RtcConfig::new().set_rtp_mode(true).build(self.now);
@@ -122,7 +135,7 @@ impl Net {
             api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
         }
         let (offer, pending) = api.apply().expect("an offer");
-        let answer = self.offer(id, offer.to_sdp_string()).expect("an answer");
+        let answer = self.offer(id, change(offer.to_sdp_string())).expect("an answer");
         accept(&mut rtc, pending, &answer.sdp);
         self.clients.push(Client {
             id,
@@ -317,6 +330,25 @@ impl Net {
         let stream = api.stream_tx_by_mid(mid, None).expect("stream");
         stream.write_rtp(RtpWrite::new(pt, seq.into(), time, now, payload).marker(true).nackable(codec != "opus"));
         self.drive(index);
+    }
+
+    /// A receiver says how many bits per second it can take on this line, by REMB.
+    pub fn say_remb(&mut self, index: usize, mid: Mid, bitrate: u64) {
+        let mut api = self.clients[index].rtc.direct_api();
+        let stream = api.stream_rx_by_mid(mid, None).expect("something came on this line");
+        stream.request_remb(Bitrate::bps(bitrate));
+        self.drive(index);
+    }
+
+    /// What a client is given in its video slots that show something, and why.
+    pub fn subscriptions(&mut self, room: &str, index: usize) -> Vec<SubscriptionInfo> {
+        let id = self.clients[index].id;
+        match self.command(Command::Subscriptions(Arc::from(room), id)) {
+            Some(Reply::Subscriptions(Some(all))) => {
+                all.into_iter().filter(|s| s.kind == weir_core::api::MediaKind::Video).collect()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// A receiver asks for a keyframe on every video line.

@@ -59,6 +59,8 @@ pub enum Judge {
     Median,
     /// The 95th percentile.
     P95,
+    /// The mean: for rates of what is rare, over all the minutes of all seeds.
+    Mean,
 }
 
 /// One figure of one run.
@@ -91,6 +93,7 @@ impl Figure {
             }
             Judge::Median => percentile(&mut values, 0.5),
             Judge::P95 => percentile(&mut values, 0.95),
+            Judge::Mean => values.iter().sum::<f64>() / values.len().max(1) as f64,
         }
     }
 
@@ -147,6 +150,7 @@ fn spec(role: Role, up: usize, down: usize, video_slots: usize) -> ClientSpec {
     ClientSpec {
         role,
         camera: CAMERA.to_vec(),
+        microphone: true,
         audio_slots: if video_slots == 0 { 0 } else { 3 },
         video_slots,
         tile: (1280, 720),

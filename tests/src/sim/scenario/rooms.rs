@@ -11,12 +11,12 @@ use crate::sim::{Time, World};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario { name: "room-3", about: "three members on mixed links", run: |seed| mixed(seed, 3, 60) },
-        Scenario { name: "room-10", about: "ten members on mixed links", run: |seed| mixed(seed, 10, 60) },
+        Scenario { name: "room-3", about: "three members on mixed links", run: |seed| mixed(seed, 3, 90) },
+        Scenario { name: "room-10", about: "ten members on mixed links", run: |seed| mixed(seed, 10, 90) },
         Scenario {
             name: "room-50",
             about: "fifty members on mixed links, nine tiles each",
-            run: |seed| mixed(seed, 50, 40),
+            run: |seed| mixed(seed, 50, 90),
         },
         Scenario { name: "meeting-10-one-600k", about: "ten members, one on 600 kbps", run: one_slow },
         Scenario { name: "meeting-10-one-dips", about: "ten members, one falls to 150 kbps for 10 s", run: one_dips },
@@ -81,7 +81,7 @@ fn mixed(seed: u64, members: usize, end: u64) -> Vec<Figure> {
         })
         .collect();
     world.run_to(secs(end));
-    let span = Span::secs(end / 2, end);
+    let span = Span::secs(end - 60, end);
     let down = |client: usize| &world.links[world.clients[client].spec.down];
     let first = |c: &usize| measure::first_frame(&world.clients[*c]).unwrap_or(NEVER * 1e3);
     vec![

@@ -7,14 +7,23 @@ use crate::sim::World;
 use crate::sim::client::ClientSpec;
 use crate::sim::link::LinkSpec;
 use crate::sim::measure::{self, Span};
+use crate::sim::media::LayerSpec;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario { name: "capacity-500k", about: "one 720p simulcast towards 500 kbps, 50 ms RTT", run: capacity_500k },
-        Scenario { name: "capacity-800k", about: "one 720p simulcast towards 800 kbps, 50 ms RTT", run: capacity_800k },
+        Scenario {
+            name: "capacity-500k",
+            about: "video alone, that fills it, towards 500 kbps, 50 ms RTT",
+            run: capacity_500k,
+        },
+        Scenario {
+            name: "capacity-800k",
+            about: "video alone, that fills it, towards 800 kbps, 50 ms RTT",
+            run: capacity_800k,
+        },
         Scenario {
             name: "capacity-100k-400ms-rtt",
-            about: "one 720p simulcast towards 100 kbps, 400 ms RTT",
+            about: "video alone, that fills it, towards 100 kbps, 400 ms RTT",
             run: capacity_100k,
         },
         Scenario {
@@ -24,6 +33,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         },
         Scenario { name: "dip", about: "2.5 Mbps, 150 kbps from 40 s to 50 s, 2.5 Mbps again", run: dip },
         Scenario { name: "loss-5pct", about: "5 Mbps with 5 % random loss towards the receiver", run: loss },
+        Scenario { name: "app-limited", about: "10 Mbps, a thumbnail for a minute, then the whole screen", run: app_limited },
         Scenario { name: "clean", about: "10 Mbps, nothing lost", run: clean },
         Scenario { name: "join-50ms-rtt", about: "ten receivers join a call one after another", run: join },
     ]
@@ -37,17 +47,34 @@ fn pair(world: &mut World, link: LinkSpec) -> (usize, usize) {
     (receiver(world, "r", down, 1), down)
 }
 
+/// libwebrtc's tests, from which the targets are, send what the estimate allows for. So this camera has a layer that nearly
+/// fills the link, and one beyond it, so that there is something to look for. There is no sound: a third of its small packets
+/// is headers, which the estimate does not count.
+fn filling(bitrate: u64) -> Vec<LayerSpec> {
+    vec![
+        LayerSpec { rid: "q", width: 320, height: 180, bitrate: bitrate / 3 },
+        LayerSpec { rid: "h", width: 640, height: 360, bitrate },
+        LayerSpec { rid: "f", width: 1280, height: 720, bitrate: 1_700_000 },
+    ]
+}
+
 fn capacity(seed: u64, link: LinkSpec, after: u64, target: (f64, f64)) -> Vec<Figure> {
     let mut world = World::new(seed);
-    let (client, down) = pair(&mut world, link);
-    let end = 1 + after;
+    let [up, back] = [(); 2].map(|()| world.link(LinkSpec::default().delay_ms(10)));
+    let layer = link.rate.unwrap_or_default() * 7 / 10;
+    world.join("r", ClientSpec { camera: filling(layer), microphone: false, ..spec(Role::Member, up, back, 0) });
+    world.run_to(secs(1));
+    let down = world.link(link);
+    let client = receiver(&mut world, "r", down, 1);
+    let found = secs(1 + after);
+    let end = 1 + after + 60;
     world.run_to(secs(end));
-    let steady = Span::secs(end / 2, end);
+    let steady = Span::secs(end - 60, end);
     let link = &world.links[down];
     vec![
         Figure::new(
             "estimate, kbps",
-            measure::estimate_at(&world.samples[&client], secs(end)),
+            measure::mean_estimate(&world.samples[&client], Span { from: found - secs(5), to: found }),
             Target::Within(target.0, target.1),
         ),
         Figure::new("queue p95, ms", measure::queue_p95(link, steady), Target::AtMost(100.0)),
@@ -57,7 +84,6 @@ fn capacity(seed: u64, link: LinkSpec, after: u64, target: (f64, f64)) -> Vec<Fi
             measure::worst_changes(&world.clients[client], steady),
             Target::AtMost(4.0),
         ),
-        Figure::new("audio loss, %", measure::audio_loss_of(&world, client, steady), Target::Told),
     ]
 }
 
@@ -126,8 +152,8 @@ fn loss(seed: u64) -> Vec<Figure> {
     let (freezes, share) = measure::worst_freezes(&world.clients[client], span);
     let Some(video) = world.clients[client].video.values().next() else { return Vec::new() };
     vec![
-        Figure::new("freezes a minute", freezes, Target::AtMost(1.0)),
-        Figure::new("time frozen, %", share, Target::AtMost(2.0)),
+        Figure { judge: Judge::Mean, ..Figure::new("freezes a minute", freezes, Target::AtMost(1.0)) },
+        Figure { judge: Judge::Mean, ..Figure::new("time frozen, %", share, Target::AtMost(2.0)) },
         Figure::new(
             "layer changes a minute",
             measure::worst_changes(&world.clients[client], span),
@@ -137,6 +163,24 @@ fn loss(seed: u64) -> Vec<Figure> {
         Figure::new("longest gap, ms", measure::longest_gap(&video.shown, span), Target::Told),
         Figure::new("keyframes asked for", video.keyframes_asked as f64, Target::Told),
         Figure::new("estimate at the end, kbps", measure::estimate_at(&world.samples[&client], secs(80)), Target::Told),
+    ]
+}
+
+/// A sender that sends little learns little of its link: the estimate must not stay at what was sent.
+fn app_limited(seed: u64) -> Vec<Figure> {
+    let mut world = World::new(seed);
+    let (client, _) = pair(&mut world, LinkSpec::kbps(10_000));
+    world.run_to(secs(2));
+    world.resize(client, (160, 90));
+    world.run_to(secs(62));
+    let small = world.clients[client].video.values().next().map_or(0, |video| measure::height_at(video, secs(62)));
+    world.resize(client, (1280, 720));
+    world.run_to(secs(92));
+    let Some(video) = world.clients[client].video.values().next() else { return Vec::new() };
+    let large = measure::steady_after(video, secs(62), secs(92), 720).unwrap_or(NEVER);
+    vec![
+        Figure::new("height of the thumbnail", f64::from(small), Target::Within(180.0, 180.0)),
+        Figure::new("whole screen after, s", large, Target::AtMost(3.0)),
     ]
 }
 

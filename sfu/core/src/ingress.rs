@@ -1,0 +1,132 @@
+//! One packet of a publisher, read once for all who receive it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::rtp::ExtensionValues;
+
+use crate::api::{Codec, ParticipantId};
+use crate::egress::Descriptor;
+use crate::forward::{SenderReport, dependency, red, svc::FrameInfo};
+use crate::participant::{Format, ReceiveFormat};
+use crate::track::{Seen, Track};
+
+/// A packet as it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub now: Instant,
+    /// Index of its layer in the track.
+    pub layer: usize,
+    /// The SSRC: names one numbering of sequence numbers and timestamps.
+    pub source: u32,
+    /// Extended sequence number.
+    pub seq: u64,
+    /// RTP timestamp.
+    pub time: u32,
+    pub marker: bool,
+    pub format: ReceiveFormat,
+    pub payload: &'a Arc<[u8]>,
+    pub ext: &'a ExtensionValues,
+    /// The last sender report of its layer.
+    pub report: Option<SenderReport>,
+}
+
+/// What was read of a packet.
+pub(crate) struct Reading {
+    pub seen: Seen,
+    descriptor: Option<Descriptor>,
+    primary: Option<Arc<[u8]>>,
+    ext: ExtensionValues,
+}
+
+/// An incoming packet, read once for all who receive it.
+pub(crate) struct Incoming<'a> {
+    pub now: Instant,
+    pub publisher: ParticipantId,
+    pub layer: usize,
+    /// The SSRC: names one numbering of sequence numbers and timestamps.
+    pub source: u32,
+    pub seq: u64,
+    pub time: u32,
+    pub marker: bool,
+    pub format: Format,
+    /// The payload type of what is in the payload where that is RED (RFC 2198); none: it is plain.
+    pub red: Option<u8>,
+    pub keyframe_start: bool,
+    /// None: of no use to anybody; it only leaves no gap.
+    pub descriptor: Option<Descriptor>,
+    /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
+    pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
+    pub payload: &'a Arc<[u8]>,
+    /// For receivers without RED: the primary payload.
+    pub primary: Option<&'a Arc<[u8]>>,
+    pub ext: &'a ExtensionValues,
+    /// When it was captured, by this shard's clock.
+    pub captured: Instant,
+    /// The last sender report of its layer.
+    pub report: Option<SenderReport>,
+}
+
+impl Reading {
+    /// Reads a packet, and lets its track take note of it.
+    pub(crate) fn new(track: &mut Track, packet: &Arrival<'_>) -> Self {
+        let seen = track.on_packet(packet);
+        let readable = Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| !seen.unreadable);
+        let (descriptor, primary) = match packet.format.red {
+            None => (readable, None),
+            // What is inside may be of another codec than the one negotiated: comfort noise, say. Nobody could tell.
+            Some(inner) => match red::primary(packet.payload).filter(|(pt, _)| *pt == inner) {
+                Some((_, data)) => (readable, Some(Arc::from(data))),
+                None => (None, None),
+            },
+        };
+        Self { seen, descriptor, primary, ext: forwarded_extensions(packet.ext) }
+    }
+
+    /// The packet for those who receive it. `captured` is when, by this shard's clock.
+    pub(crate) fn incoming<'a>(
+        &'a self,
+        packet: &Arrival<'a>,
+        publisher: ParticipantId,
+        captured: Instant,
+    ) -> Incoming<'a> {
+        Incoming {
+            now: packet.now,
+            publisher,
+            layer: packet.layer,
+            source: packet.source,
+            seq: packet.seq,
+            time: packet.time,
+            marker: packet.marker,
+            format: packet.format.format,
+            red: packet.format.red,
+            keyframe_start: self.seen.keyframe_start,
+            descriptor: self.descriptor,
+            frame: self.seen.frame.as_ref(),
+            payload: packet.payload,
+            primary: self.primary.as_ref(),
+            ext: &self.ext,
+            captured,
+            report: packet.report,
+        }
+    }
+}
+
+impl Arrival<'_> {
+    pub(crate) fn codec(&self) -> Codec {
+        self.format.format.codec
+    }
+}
+
+/// The header extensions that travel with a packet. What belongs to one hop only is left out: the stack sets its own
+/// MID, transport sequence number and send time.
+fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
+    let mut forwarded = values.clone();
+    forwarded.mid = None;
+    forwarded.rid = None;
+    forwarded.rid_repair = None;
+    forwarded.transport_cc = None;
+    forwarded.abs_send_time = None;
+    forwarded.tx_time_offs = None;
+    forwarded
+}

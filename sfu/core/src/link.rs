@@ -1,0 +1,182 @@
+//! What a link is believed to carry, from what the stack measures of it.
+//!
+//! The stack's delay-based estimate (draft-ietf-rmcat-gcc-02) errs in two ways that hurt an SFU. While little is sent, one
+//! burst can bring it down to less than what arrives all the time, without a loss and without a queue. And when a link
+//! falls steeply it follows for two seconds. So a fall is believed at once where the link shows it, by losses or by packets
+//! that take longer than they used to, and otherwise only if it lasts. And what goes through without either, the link carries,
+//! whatever the stack says: after a steep fall its loss-based controller may stay low for half a minute.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long an estimate must stay low before it is believed, where nothing else says so.
+const DOUBT: Duration = Duration::from_secs(5);
+/// The share of lost packets, 0 to 1, from which on a link is taken to lose them by overload; random loss on radio links
+/// stays below it mostly.
+const LOSSY: f32 = 0.02;
+/// The share of lost packets from which on the link is overloaded for certain, and what arrives is what it carries.
+/// libwebrtc's first loss-based controller cut its rate there too (draft-ietf-rmcat-gcc-02 section 6).
+const OVERLOADED: f32 = 0.1;
+/// The round trip that long above the shortest one is a queue.
+const QUEUE: Duration = Duration::from_millis(40);
+/// Bits of a full packet.
+const PACKET: f64 = 1200.0 * 8.0;
+/// Over how many measurements: a single burst of our own, a keyframe or a probe, queues for a moment.
+const SAMPLES: usize = 4;
+const SECOND: Duration = Duration::from_secs(1);
+/// The most that is remembered of what was sent: twice ten measurements a second.
+const MOST_SENT: usize = 20;
+/// The shortest round trip is that of the last one to two of these.
+const ROUND_TRIPS: Duration = Duration::from_secs(10);
+
+/// One measurement of the stack.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    /// Its estimate in bits per second.
+    pub estimate: u64,
+    /// Share of the packets of the last second that were lost, 0 to 1.
+    pub loss: f32,
+    /// Of the packet acknowledged last.
+    pub round_trip: Option<Duration>,
+    /// Bytes of media sent so far.
+    pub sent: u64,
+}
+
+/// What is believed of one link.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Link {
+    believed: Option<(u64, Instant)>,
+    recent: [Option<Duration>; SAMPLES],
+    shortest: Option<Shortest>,
+    /// What had been sent when, over the last second: the oldest first.
+    sent: VecDeque<(Instant, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shortest {
+    since: Instant,
+    before: Duration,
+    now: Duration,
+}
+
+impl Link {
+    /// Takes a measurement, of which there should be about ten a second. Returns what the link is believed to carry, in
+    /// bits per second.
+    pub(crate) fn on_measured(&mut self, now: Instant, measured: Measured) -> u64 {
+        if let Some(round_trip) = measured.round_trip {
+            self.on_round_trip(now, round_trip);
+        }
+        let calm = measured.loss < LOSSY && !self.is_queueing();
+        let sent = self.on_sent(now, measured.sent);
+        let estimate = arriving(measured.estimate, measured.loss);
+        let estimate = if calm { estimate.max(sent + sent / 10) } else { estimate };
+        let kept = self
+            .believed
+            .filter(|(believed, since)| calm && estimate < *believed && now.saturating_duration_since(*since) < DOUBT);
+        self.believed = Some(kept.unwrap_or((estimate, now)));
+        kept.map_or(estimate, |(believed, _)| believed)
+    }
+
+    fn on_round_trip(&mut self, now: Instant, round_trip: Duration) {
+        self.recent.rotate_left(1);
+        self.recent[SAMPLES - 1] = Some(round_trip);
+        let shortest = self.shortest.get_or_insert(Shortest { since: now, before: round_trip, now: round_trip });
+        if now.saturating_duration_since(shortest.since) >= ROUND_TRIPS {
+            *shortest = Shortest { since: now, before: shortest.now, now: round_trip };
+        }
+        shortest.now = shortest.now.min(round_trip);
+    }
+
+    /// Bits per second sent over the last second; 0 until one has passed.
+    fn on_sent(&mut self, now: Instant, sent: u64) -> u64 {
+        self.sent.push_back((now, sent));
+        let age = |at: Instant| now.saturating_duration_since(at);
+        while self.sent.get(1).is_some_and(|(at, _)| age(*at) >= SECOND) || self.sent.len() > MOST_SENT {
+            self.sent.pop_front();
+        }
+        let first = self.sent.front().filter(|(at, _)| age(*at) >= SECOND);
+        first.map_or(0, |(at, before)| (sent.saturating_sub(*before) as f64 * 8.0 / age(*at).as_secs_f64()) as u64)
+    }
+
+    /// All of the last round trips were longer than the shortest one.
+    fn is_queueing(&self) -> bool {
+        let Some(Shortest { before, now, .. }) = self.shortest else { return false };
+        // One packet before another is no queue: on a slow link it takes as long as several elsewhere.
+        let packet = self.believed.map_or(0.0, |(rate, _)| PACKET / rate.max(1) as f64);
+        let least = before.min(now) + QUEUE + Duration::from_secs_f64(packet.min(1.0));
+        let queued = |round_trip: &Option<Duration>| round_trip.is_some_and(|r| r >= least);
+        self.recent.iter().all(queued)
+    }
+}
+
+/// What arrives, where so much is lost that the link must be full.
+fn arriving(estimate: u64, loss: f32) -> u64 {
+    if loss < OVERLOADED { estimate } else { (estimate as f64 * f64::from(1.0 - loss.min(1.0))) as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        Instant::now()
+    }
+
+    const CALM: Measured =
+        Measured { estimate: 500_000, loss: 0.0, round_trip: Some(Duration::from_millis(50)), sent: 0 };
+
+    /// What is believed after each of these measurements, ten a second, on a link that was calm before.
+    fn believed(measured: &[Measured]) -> Vec<u64> {
+        let (mut link, start) = (Link::default(), start());
+        (0..10).for_each(|n| _ = link.on_measured(start + Duration::from_millis(n * 100), CALM));
+        let at = |n: usize| start + Duration::from_millis(1000 + n as u64 * 100);
+        measured.iter().enumerate().map(|(n, m)| link.on_measured(at(n), *m)).collect()
+    }
+
+    #[test]
+    fn a_fall_that_the_link_does_not_show_is_believed_after_five_seconds() {
+        let low = believed(&[Measured { estimate: 90_000, ..CALM }; 60]);
+        let first = low.iter().position(|b| *b == 90_000).unwrap();
+        assert!((48..=50).contains(&first), "{first}");
+        assert!(low[..first].iter().all(|b| *b == 500_000));
+    }
+
+    #[test]
+    fn what_goes_through_without_loss_or_queue_is_believed_whatever_the_stack_says() {
+        // 100 ms of 800 kbps: 10,000 bytes.
+        let sent = |n: u64| Measured { estimate: 90_000, sent: n * 10_000, ..CALM };
+        let through = believed(&(0..70).map(sent).collect::<Vec<_>>());
+        assert_eq!(through.last(), Some(&880_000));
+        let lossy = Measured { loss: 0.05, ..sent(70) };
+        let full: Vec<_> = (0..70).map(sent).chain([lossy]).collect();
+        assert_eq!(believed(&full).last(), Some(&90_000));
+    }
+
+    #[test]
+    fn a_fall_with_losses_or_a_queue_is_believed_at_once() {
+        let lost = believed(&[Measured { estimate: 90_000, loss: 0.05, ..CALM }]);
+        assert_eq!(lost, [90_000]);
+        let queue = Measured { estimate: 90_000, round_trip: Some(Duration::from_millis(120)), ..CALM };
+        assert_eq!(believed(&[queue; 4]), [500_000, 500_000, 500_000, 90_000], "a queue of 0.4 s is no burst of ours");
+    }
+
+    #[test]
+    fn of_an_overloaded_link_what_arrives_is_believed() {
+        assert_eq!(believed(&[Measured { loss: 0.5, ..CALM }]), [250_000]);
+        assert_eq!(believed(&[Measured { loss: 0.09, ..CALM }]), [500_000]);
+    }
+
+    #[test]
+    fn a_rise_is_believed_at_once() {
+        assert_eq!(believed(&[Measured { estimate: 900_000, ..CALM }]), [900_000]);
+    }
+
+    #[test]
+    fn a_path_that_became_longer_is_no_queue_for_ever() {
+        let long = Measured { round_trip: Some(Duration::from_millis(120)), ..CALM };
+        let mut all = vec![long; 210];
+        all.push(Measured { estimate: 90_000, ..long });
+        assert_eq!(believed(&all).last(), Some(&500_000));
+    }
+}

@@ -1,0 +1,4 @@
+//! See `weir_fuzz::rewrite`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weir_fuzz::rewrite(data));

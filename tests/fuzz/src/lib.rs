@@ -1,0 +1,19 @@
+//! What the fuzz targets do with their bytes. Each function panics where an invariant of the core is broken.
+//!
+//! | target | bytes are taken for |
+//! |---|---|
+//! | [`rewrite`] | what publishers send and a network does to it; one receiver watches what it gets |
+//! | [`allocate`] | slots, estimates and times |
+//! | [`inspect`] | payloads of every codec |
+//! | [`descriptor`] | the dependency descriptors of one stream |
+
+mod allocate;
+mod bytes;
+mod parsers;
+mod publisher;
+mod receiver;
+mod rewrite;
+
+pub use allocate::allocate;
+pub use parsers::{descriptor, inspect};
+pub use rewrite::rewrite;
