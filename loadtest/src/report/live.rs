@@ -240,6 +240,7 @@ mod tests {
         many.participants.failed = 3;
         many.problems = (0..10).map(|i| format!("\x1b[2Jproblem {i}")).collect();
         let text = screen(&many);
+        assert_eq!(text.lines().filter(|line| line.contains("problem ")).count(), PROBLEMS, "{text}");
         assert!(text.contains("10 of 10 in, 3 failed") && text.contains("and 6 more") && !text.contains('\x1b'));
     }
 }

@@ -222,7 +222,7 @@ fn over_time(
     draw: fn(&Series, Scale, Scale) -> Markup,
 ) -> Markup {
     let points = || series.iter().flat_map(|series| &series.points);
-    let values: Vec<f64> = points().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
+    let values: Vec<f64> = points().filter_map(|(_, value)| *value).collect();
     if values.is_empty() {
         return html! {};
     }
