@@ -18,7 +18,7 @@ const LOSSY: f32 = 0.02;
 /// libwebrtc's first loss-based controller cut its rate there too (draft-ietf-rmcat-gcc-02 section 6).
 const OVERLOADED: f32 = 0.1;
 /// The round trip that long above the shortest one is a queue.
-const QUEUE: Duration = Duration::from_millis(40);
+const QUEUE: Duration = Duration::from_millis(30);
 /// Bits of a full packet.
 const PACKET: f64 = 1200.0 * 8.0;
 /// Over how many measurements: a single burst of our own, a keyframe or a probe, queues for a moment.

@@ -189,16 +189,21 @@ pub fn height_at(video: &VideoReceiver, at: Time) -> u16 {
     video.shown.iter().take_while(|s| s.at <= at).last().map_or(0, |s| s.height)
 }
 
-/// How long after `since` the picture is at least `height` lines high for good: until the end of the run, and without
-/// a freeze. In seconds; none if it never is.
+/// For how long a picture must stay as it is to count as steady.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// How long after `since` the picture is at least `height` lines high and stays so for ten seconds without a freeze, or to the
+/// end of the run. In seconds; none if it never does.
 #[must_use]
 pub fn steady_after(video: &VideoReceiver, since: Time, end: Time, height: u16) -> Option<f64> {
     let after = video.shown.iter().filter(|s| s.at >= since);
     let mut steady: Option<Time> = None;
     let mut last = since;
     for frame in after {
-        let broken = frame.height < height || frame.at - last > Duration::from_millis(500);
-        if broken {
+        if steady.is_some_and(|at| last - at >= STEADY) {
+            break;
+        }
+        if frame.height < height || frame.at - last > Duration::from_millis(500) {
             steady = None;
         }
         if frame.height >= height {
@@ -206,8 +211,8 @@ pub fn steady_after(video: &VideoReceiver, since: Time, end: Time, height: u16) 
         }
         last = frame.at;
     }
-    let alive = end - last < Duration::from_millis(500);
-    steady.filter(|_| alive).map(|at| (at - since).as_secs_f64())
+    let held = |at: Time| last - at >= STEADY || end - last < Duration::from_millis(500);
+    steady.filter(|at| held(*at)).map(|at| (at - since).as_secs_f64())
 }
 
 /// The time from ICE to the first picture, in milliseconds; none while there is none.

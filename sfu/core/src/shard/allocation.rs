@@ -16,9 +16,9 @@ const UNKNOWN_LAYER: u64 = 2_000_000;
 /// stack's own first guess of 300 kbps would begin every meeting with paused tiles.
 const SETTLING: Duration = Duration::from_secs(3);
 const FIRST_GUESS: u64 = 1_000_000;
-/// Video is paced while the estimate is less than so many times what all that is wanted takes: a burst would stand in the
-/// link's queue. Past that a keyframe passes in a few milliseconds, and pacing would only cost time on both sides.
-const PACED_BELOW: u64 = 2;
+/// Video is paced while the estimate is less than this, in percent of what all that is wanted takes: a burst would stand in
+/// the link's queue. Past that a keyframe passes in a few milliseconds, and pacing would only cost time on both sides.
+const PACED_BELOW_PERCENT: u64 = 150;
 /// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
 const IDLE_DESIRED: u64 = 1_500_000;
 
@@ -44,13 +44,14 @@ impl Shard {
         let estimate = peer.conn.estimate.map(|e| e.max(guess)).filter(|_| !is_single(&requests));
         let allocation = peer.allocator.allocate(now, estimate, &requests);
         let ideal = ideal(&requests, &allocation);
-        // Padding is for the next step only, and only where something is short; probes are for all that is wanted.
-        let sustain = if allocation.desired > allocation.used { allocation.desired } else { 0 };
+        // Padding is for the next step only, where something is short, and leaves the link room; probes are for all that is wanted.
+        let carried = estimate.unwrap_or(0) / 10 * 9;
+        let sustain = if allocation.desired > allocation.used { allocation.desired.min(carried) } else { 0 };
         let short = estimate.is_some_and(|e| e < ideal);
         let desired = if settled && short { allocation.desired } else { ideal.max(allocation.desired) };
         peer.conn.set_bandwidth_wanted(sustain, desired);
         peer.used = allocation.used;
-        let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW));
+        let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW_PERCENT) / 100);
         peer.near_limit = settled && near;
         pace(peer);
         let mut told = Vec::new();
