@@ -48,6 +48,7 @@ fn vp8(layer: usize, ssrc: u32, sequence: u64, keyframe: bool) -> Packet {
         descriptor: None,
         report: None,
         audio_level: None,
+        csrc: Vec::new(),
     }
 }
 
@@ -314,6 +315,12 @@ fn red_of_other_payload_types_inside_is_not_passed_on_as_it_is() {
 fn the_audio_level_survives() {
     let sent = get(&mut audio(111, None), &Packet { red: None, ..red(1, 111) }).expect("a packet");
     assert_eq!(sent.audio_level, Some(-30));
+}
+
+#[test]
+fn contributing_sources_survive() {
+    let mixed = Packet { red: None, csrc: vec![7, 8, 9], ..red(1, 111) };
+    assert_eq!(get(&mut audio(111, None), &mixed).map(|sent| sent.csrc), Some(vec![7, 8, 9]));
 }
 
 #[test]

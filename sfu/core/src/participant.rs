@@ -123,6 +123,8 @@ pub(crate) struct OutPacket {
     pub wallclock: Instant,
     pub marker: bool,
     pub ext: ExtensionValues,
+    /// Contributing sources, at most 15.
+    pub csrc: Box<[u32]>,
     pub nackable: bool,
     pub payload: Arc<[u8]>,
     /// What the VP8 descriptor shall say instead.
@@ -457,6 +459,7 @@ impl Participant {
         let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
             .marker(packet.marker)
             .ext_vals(packet.ext)
+            .csrc(&packet.csrc)
             .nackable(packet.nackable);
         if let Some(patch) = patch {
             write = write.vp8_patch(patch);
