@@ -114,6 +114,16 @@ fn a_keyframe_whose_start_comes_after_its_rest_is_not_begun_with() {
 }
 
 #[test]
+fn a_keyframe_that_comes_again_is_not_begun_with() {
+    let mut forwarding = video(1);
+    assert!(get(&mut forwarding, &vp8(0, 1, 10, true)).is_some());
+    forwarding.set_target(start(), None);
+    give(&mut forwarding, 0);
+    assert_eq!(get(&mut forwarding, &vp8(0, 1, 10, true)), None, "it would go out under two numbers");
+    assert!(get(&mut forwarding, &vp8(0, 1, 11, true)).is_some());
+}
+
+#[test]
 fn a_h264_keyframe_begins_with_its_parameter_sets() {
     let packet = |number: u64, payload: &[u8], marker| Packet {
         codec: Codec::H264,

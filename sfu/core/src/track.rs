@@ -56,10 +56,9 @@ struct Numbering {
 }
 
 impl Numbering {
-    /// Takes note of a packet. True if it comes after one that follows it.
+    /// Takes note of a packet. True if it comes after one that follows it, or for the second time.
     fn is_late(&mut self, seq: u64) -> bool {
-        let back = self.newest.map_or(0, |newest| newest.saturating_sub(seq));
-        let late = (1..HISTORY).contains(&back);
+        let late = self.newest.is_some_and(|newest| seq <= newest && newest - seq < HISTORY);
         if !late {
             // So far back, the numbers have begun anew.
             self.newest = Some(seq);
