@@ -328,6 +328,16 @@ fn the_audio_level_survives() {
 }
 
 #[test]
+fn audio_does_not_begin_again_with_a_packet_that_was_sent() {
+    let mut forwarding = audio(111, None);
+    assert!(get(&mut forwarding, &red(1, 111)).is_some());
+    forwarding.set_target(start(), None);
+    give(&mut forwarding, 0);
+    assert_eq!(get(&mut forwarding, &red(1, 111)), None, "it would go out under two numbers");
+    assert!(get(&mut forwarding, &red(2, 111)).is_some());
+}
+
+#[test]
 fn contributing_sources_survive() {
     let mixed = Packet { red: None, csrc: vec![7, 8, 9], ..red(1, 111) };
     assert_eq!(get(&mut audio(111, None), &mixed).map(|sent| sent.csrc), Some(vec![7, 8, 9]));

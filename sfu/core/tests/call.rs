@@ -126,14 +126,14 @@ fn a_hundred_receivers_asking_make_two_requests_a_second() {
     net.run(Duration::from_millis(600));
     net.clients[publisher].keyframe_requests = 0;
     let mids: Vec<_> = viewers.iter().map(|v| net.clients[*v].received[0].header.ext_vals.mid.unwrap()).collect();
-    for _ in 0..20 {
+    for _ in 0..19 {
         for (viewer, mid) in viewers.iter().zip(&mids) {
             net.ask_keyframe(*viewer, *mid);
         }
         net.run(Duration::from_millis(50));
     }
     let asked = net.clients[publisher].keyframe_requests;
-    assert!((1..=3).contains(&asked), "{asked}");
+    assert!((1..=2).contains(&asked), "{asked} within a second");
 }
 
 #[test]
