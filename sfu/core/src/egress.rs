@@ -309,6 +309,7 @@ impl Egress {
             wallclock: packet.captured,
             marker,
             ext,
+            csrc: packet.csrc.into(),
             nackable: send.rtx,
             payload,
             vp8,

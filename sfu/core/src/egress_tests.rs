@@ -48,6 +48,7 @@ fn vp8(layer: usize, ssrc: u32, sequence: u64, keyframe: bool) -> Packet {
         descriptor: None,
         report: None,
         audio_level: None,
+        csrc: Vec::new(),
     }
 }
 
@@ -110,6 +111,16 @@ fn a_keyframe_whose_start_comes_after_its_rest_is_not_begun_with() {
     assert_eq!(forwarding.awaited(), Some(0), "another one is asked for");
     assert!(get(&mut forwarding, &vp8(0, 1, 12, true)).is_some());
     assert_eq!(forwarding.awaited(), None);
+}
+
+#[test]
+fn a_keyframe_that_comes_again_is_not_begun_with() {
+    let mut forwarding = video(1);
+    assert!(get(&mut forwarding, &vp8(0, 1, 10, true)).is_some());
+    forwarding.set_target(start(), None);
+    give(&mut forwarding, 0);
+    assert_eq!(get(&mut forwarding, &vp8(0, 1, 10, true)), None, "it would go out under two numbers");
+    assert!(get(&mut forwarding, &vp8(0, 1, 11, true)).is_some());
 }
 
 #[test]
@@ -314,6 +325,22 @@ fn red_of_other_payload_types_inside_is_not_passed_on_as_it_is() {
 fn the_audio_level_survives() {
     let sent = get(&mut audio(111, None), &Packet { red: None, ..red(1, 111) }).expect("a packet");
     assert_eq!(sent.audio_level, Some(-30));
+}
+
+#[test]
+fn audio_does_not_begin_again_with_a_packet_that_was_sent() {
+    let mut forwarding = audio(111, None);
+    assert!(get(&mut forwarding, &red(1, 111)).is_some());
+    forwarding.set_target(start(), None);
+    give(&mut forwarding, 0);
+    assert_eq!(get(&mut forwarding, &red(1, 111)), None, "it would go out under two numbers");
+    assert!(get(&mut forwarding, &red(2, 111)).is_some());
+}
+
+#[test]
+fn contributing_sources_survive() {
+    let mixed = Packet { red: None, csrc: vec![7, 8, 9], ..red(1, 111) };
+    assert_eq!(get(&mut audio(111, None), &mixed).map(|sent| sent.csrc), Some(vec![7, 8, 9]));
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Packet {
     pub report: Option<SenderReport>,
     /// RFC 6464, in dBov.
     pub audio_level: Option<i8>,
+    /// Contributing sources, at most 15.
+    pub csrc: Vec<u32>,
 }
 
 /// A packet as the receiver gets it.
@@ -54,6 +56,7 @@ pub struct Sent {
     pub payload: Vec<u8>,
     pub descriptor: Option<Vec<u8>>,
     pub audio_level: Option<i8>,
+    pub csrc: Vec<u32>,
     pub captured: Instant,
 }
 
@@ -139,6 +142,7 @@ impl Forwarding {
             format: ReceiveFormat { format: format(packet.codec), red: packet.red },
             payload: &packet.payload,
             ext: &ext,
+            csrc: &packet.csrc,
             report: packet.report,
         };
         packet.report.into_iter().for_each(|report| self.clock.on_report(now, report));
@@ -160,6 +164,7 @@ impl Forwarding {
             payload,
             descriptor: out.ext.user_values.get::<RawDescriptor>().map(|raw| raw.as_bytes().to_vec()),
             audio_level: out.ext.audio_level,
+            csrc: out.csrc.to_vec(),
             captured: out.wallclock,
         })
     }

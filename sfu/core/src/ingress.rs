@@ -27,6 +27,8 @@ pub(crate) struct Arrival<'a> {
     pub format: ReceiveFormat,
     pub payload: &'a Arc<[u8]>,
     pub ext: &'a ExtensionValues,
+    /// Contributing sources, at most 15.
+    pub csrc: &'a [u32],
     /// The last sender report of its layer.
     pub report: Option<SenderReport>,
 }
@@ -61,6 +63,8 @@ pub(crate) struct Incoming<'a> {
     /// For receivers without RED: the primary payload.
     pub primary: Option<&'a Arc<[u8]>>,
     pub ext: &'a ExtensionValues,
+    /// Contributing sources, at most 15.
+    pub csrc: &'a [u32],
     /// When it was captured, by this shard's clock.
     pub captured: Instant,
     /// The last sender report of its layer.
@@ -106,6 +110,7 @@ impl Reading {
             payload: packet.payload,
             primary: self.primary.as_ref(),
             ext: &self.ext,
+            csrc: packet.csrc,
             captured,
             report: packet.report,
         }

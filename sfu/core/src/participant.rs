@@ -51,6 +51,9 @@ const FIRST_DESIRED: Bitrate = Bitrate::kbps(2500);
 const RTX_AGE: Duration = Duration::from_secs(2);
 /// The most packets kept for resending per video slot: 2 s at 2.5 Mbps in packets of 1200 bytes.
 const RTX_PACKETS: usize = 512;
+/// The largest share of a slot's bytes that may be resends: three for each packet sent. The stack does not count them
+/// packet by packet, so a receiver that asks for all again and again gets no more than that on average.
+const MAX_RESENDS: f32 = 0.75;
 /// The most SSRCs remembered of one participant: 16 lines of 3 layers, and room for restarts.
 const MAX_SOURCES: usize = 64;
 
@@ -123,6 +126,8 @@ pub(crate) struct OutPacket {
     pub wallclock: Instant,
     pub marker: bool,
     pub ext: ExtensionValues,
+    /// Contributing sources, at most 15.
+    pub csrc: Box<[u32]>,
     pub nackable: bool,
     pub payload: Arc<[u8]>,
     /// What the VP8 descriptor shall say instead.
@@ -259,7 +264,7 @@ impl Participant {
         let mut api = rtc.direct_api();
         for line in lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video) {
             if let Some(stream) = api.stream_tx_by_mid(Mid::from(line.mid.as_str()), None) {
-                stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
+                stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(MAX_RESENDS));
                 stream.set_unpaced(!self.paced);
             }
         }
@@ -457,6 +462,7 @@ impl Participant {
         let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
             .marker(packet.marker)
             .ext_vals(packet.ext)
+            .csrc(&packet.csrc)
             .nackable(packet.nackable);
         if let Some(patch) = patch {
             write = write.vp8_patch(patch);
@@ -477,7 +483,7 @@ impl Participant {
     pub(crate) fn forget_resends(&mut self, mid: Mid) {
         let Some(rtc) = self.rtc.as_mut() else { return };
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
-            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, None);
+            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(MAX_RESENDS));
         }
     }
 

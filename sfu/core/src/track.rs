@@ -56,10 +56,9 @@ struct Numbering {
 }
 
 impl Numbering {
-    /// Takes note of a packet. True if it comes after one that follows it.
+    /// Takes note of a packet. True if it comes after one that follows it, or for the second time.
     fn is_late(&mut self, seq: u64) -> bool {
-        let back = self.newest.map_or(0, |newest| newest.saturating_sub(seq));
-        let late = (1..HISTORY).contains(&back);
+        let late = self.newest.is_some_and(|newest| seq <= newest && newest - seq < HISTORY);
         if !late {
             // So far back, the numbers have begun anew.
             self.newest = Some(seq);
@@ -146,7 +145,7 @@ pub(crate) fn rate(bytes: &mut u64, elapsed: Duration) -> u64 {
 /// What a packet told about its track.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    /// A receiver can begin here. Every audio packet.
+    /// A receiver can begin here. Every audio packet, unless it is late.
     pub keyframe_start: bool,
     /// The picture has another size than before.
     pub resized: bool,
@@ -206,13 +205,13 @@ impl Track {
         layer.last_packet = Some(now);
         layer.bytes += packet.payload.len() as u64;
         layer.report = packet.report;
+        let late = layer.enter_source(packet);
         if self.kind == MediaKind::Audio {
             let level = packet.ext.audio_level;
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
-            return Seen { keyframe_start: true, resized: false, frame: None, unreadable: false };
+            return Seen { keyframe_start: !late, resized: false, frame: None, unreadable: false };
         }
-        let late = layer.enter_source(packet);
         let read = layer.read_frame(packet);
         let unreadable = read.is_err();
         let frame = read.unwrap_or_default();

@@ -120,20 +120,20 @@ fn loss_from_the_publisher_is_asked_for_and_passed_on_in_place() {
 fn a_hundred_receivers_asking_make_two_requests_a_second() {
     let mut net = Net::new();
     let publisher = net.add("room", Role::Publisher, true, (0, 0));
-    let viewers: Vec<usize> = (0..20).map(|_| net.add("room", Role::Viewer, false, (1, 1))).collect();
+    let viewers: Vec<usize> = (0..100).map(|_| net.add("room", Role::Viewer, false, (1, 1))).collect();
     net.connect_all();
     net.write_video(publisher, 0, true);
     net.run(Duration::from_millis(600));
     net.clients[publisher].keyframe_requests = 0;
     let mids: Vec<_> = viewers.iter().map(|v| net.clients[*v].received[0].header.ext_vals.mid.unwrap()).collect();
-    for _ in 0..20 {
+    for _ in 0..19 {
         for (viewer, mid) in viewers.iter().zip(&mids) {
             net.ask_keyframe(*viewer, *mid);
         }
         net.run(Duration::from_millis(50));
     }
     let asked = net.clients[publisher].keyframe_requests;
-    assert!((1..=3).contains(&asked), "{asked}");
+    assert!((1..=2).contains(&asked), "{asked} within a second");
 }
 
 #[test]

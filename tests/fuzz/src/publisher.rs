@@ -199,6 +199,7 @@ impl Stream {
             descriptor,
             report: self.report,
             audio_level: None,
+            csrc: Vec::new(),
         };
         self.sequence += 1;
         Known { packet, starts_keyframe, noise: false, frame: self.frame }

@@ -44,6 +44,7 @@ impl Shard {
             format,
             payload: &packet.payload,
             ext: &packet.header.ext_vals,
+            csrc: packet.header.csrc.get(..packet.header.csrc_count).unwrap_or_default(),
             report,
         };
         let reading = Reading::new(track, &arrival);

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::change::{SdpAnswer, SdpApi, SdpPendingOffer};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event as RtcEvent, Input as RtcInput, Output as RtcOutput, Rtc, RtcConfig};
 use weir_core::api::*;
 use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate};
@@ -25,6 +25,9 @@ pub struct Client {
     pub addr: SocketAddr,
     pub received: Vec<RtpPacket>,
     pub keyframe_requests: usize,
+    /// How often its receiving streams asked for lost packets, and its sending ones were asked, by its own statistics.
+    pub nacks_sent: u64,
+    pub nacks_received: u64,
     pub audio: Option<Mid>,
     pub video: Option<Mid>,
     pub answer: String,
@@ -41,6 +44,8 @@ pub struct Net {
     pub notices: HashMap<ParticipantId, Vec<Arc<Notice>>>,
     /// Per client: called for each datagram, with true for those towards the server.
     pub loss: HashMap<usize, Loss>,
+    /// Likewise, by direction and length.
+    pub loss_by_size: HashMap<usize, Box<dyn FnMut(bool, usize) -> bool>>,
     pub bound: Vec<SocketAddr>,
     replies: HashMap<u64, Reply>,
     wire: BTreeMap<(Instant, u64), (bool, usize, Vec<u8>)>,
@@ -59,6 +64,7 @@ impl Net {
             clients: Vec::new(),
             notices: HashMap::new(),
             loss: HashMap::new(),
+            loss_by_size: HashMap::new(),
             bound: Vec::new(),
             replies: HashMap::new(),
             wire: BTreeMap::new(),
@@ -118,22 +124,37 @@ impl Net {
         slots: (usize, usize),
         change: impl FnOnce(String) -> String,
     ) -> usize {
+        let lines = |api: &mut SdpApi<'_>| {
+            let (mut audio, mut video) = (None, None);
+            if sends {
+                audio = Some(api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None));
+                video = Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
+            }
+            for _ in 0..slots.0 {
+                api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+            }
+            for _ in 0..slots.1 {
+                api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+            }
+            (audio, video)
+        };
+        self.add_with(room, role, lines, change)
+    }
+
+    fn add_with(
+        &mut self,
+        room: &str,
+        role: Role,
+        lines: impl FnOnce(&mut SdpApi<'_>) -> (Option<Mid>, Option<Mid>),
+        change: impl FnOnce(String) -> String,
+    ) -> usize {
         let (id, _) = self.join(room, role, &format!("client {}", self.clients.len())).expect("joins");
         let addr = SocketAddr::from(([10, 0, 1, 1], 4000 + self.clients.len() as u16));
-        let mut rtc = RtcConfig::new().set_rtp_mode(true).build(self.now);
+        let second = Some(Duration::from_secs(1));
+        let mut rtc = RtcConfig::new().set_rtp_mode(true).set_stats_interval(second).build(self.now);
         rtc.add_local_candidate(Candidate::host(addr, Protocol::Udp).expect("candidate"));
         let mut api = rtc.sdp_api();
-        let (mut audio, mut video) = (None, None);
-        if sends {
-            audio = Some(api.add_media(MediaKind::Audio, Direction::SendOnly, None, None, None));
-            video = Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, None));
-        }
-        for _ in 0..slots.0 {
-            api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
-        }
-        for _ in 0..slots.1 {
-            api.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
-        }
+        let (audio, video) = lines(&mut api);
         let (offer, pending) = api.apply().expect("an offer");
         let answer = self.offer(id, change(offer.to_sdp_string())).expect("an answer");
         accept(&mut rtc, pending, &answer.sdp);
@@ -143,12 +164,54 @@ impl Net {
             addr,
             received: Vec::new(),
             keyframe_requests: 0,
+            nacks_sent: 0,
+            nacks_received: 0,
             audio,
             video,
             answer: answer.sdp,
             deadline: self.now,
         });
         self.clients.len() - 1
+    }
+
+    /// A publisher of one video track with these RIDs.
+    pub fn add_simulcast(&mut self, room: &str, rids: &[&str]) -> usize {
+        let mut simulcast = Simulcast::new();
+        rids.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(*rid)));
+        let lines = |api: &mut SdpApi<'_>| {
+            (None, Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, Some(simulcast))))
+        };
+        self.add_with(room, Role::Publisher, lines, |offer| offer)
+    }
+
+    /// A new offer of a client that is connected already.
+    pub fn renegotiate(&mut self, index: usize, change: impl FnOnce(&mut SdpApi<'_>)) {
+        let id = self.clients[index].id;
+        let mut api = self.clients[index].rtc.sdp_api();
+        change(&mut api);
+        let (offer, pending) = api.apply().expect("a change");
+        let answer = self.offer(id, offer.to_sdp_string()).expect("an answer");
+        let client = &mut self.clients[index];
+        accept(&mut client.rtc, pending, &answer.sdp);
+        client.answer = answer.sdp;
+        self.drive(index);
+    }
+
+    pub fn restart_ice(&mut self, index: usize) {
+        self.renegotiate(index, |api| _ = api.ice_restart(true));
+    }
+
+    /// All video slots of a member are of this height; 0 hides them.
+    pub fn view(&mut self, index: usize, height: u16) {
+        let slots = self.shown(index).into_keys().map(|mid| SlotView {
+            mid,
+            track: None,
+            width: height * 2,
+            height,
+            priority: 0,
+        });
+        let view = View { auto: true, slots: slots.collect() };
+        self.command(Command::View(self.clients[index].id, view));
     }
 
     /// Runs until the time has passed.
@@ -233,6 +296,8 @@ impl Net {
                 RtcOutput::Transmit(t) => self.send(true, index, t.contents.to_vec()),
                 RtcOutput::Event(RtcEvent::RtpPacket(packet)) => self.clients[index].received.push(packet),
                 RtcOutput::Event(RtcEvent::KeyframeRequest(_)) => self.clients[index].keyframe_requests += 1,
+                RtcOutput::Event(RtcEvent::MediaIngressStats(stats)) => self.clients[index].nacks_sent = stats.nacks,
+                RtcOutput::Event(RtcEvent::MediaEgressStats(stats)) => self.clients[index].nacks_received = stats.nacks,
                 RtcOutput::Event(_) => {}
             }
         }
@@ -240,6 +305,9 @@ impl Net {
 
     fn send(&mut self, up: bool, client: usize, data: Vec<u8>) {
         let now = self.now;
+        if self.loss_by_size.get_mut(&client).is_some_and(|loss| loss(up, data.len())) {
+            return;
+        }
         if self.loss.get_mut(&client).is_some_and(|loss| loss(now, up)) {
             return;
         }
@@ -309,15 +377,36 @@ impl Net {
         }
         payload.extend([seq as u8; 900]);
         let mid = self.clients[index].video.expect("it sends video");
-        self.write(index, mid, "vp8", seq, (seq as u32).wrapping_mul(3000), payload);
+        self.write((index, mid, None), "vp8", (seq, true), (seq as u32).wrapping_mul(3000), payload);
+    }
+
+    /// One VP8 packet of a simulcast layer; its eighth byte is a quarter of its height.
+    pub fn write_layer(&mut self, index: usize, rid: &str, height: u16, seq: u64, keyframe: bool, marker: bool) {
+        let [high, low] = (0x8000 | (seq as u16 & 0x7fff)).to_be_bytes();
+        let mut payload = vec![0x90, 0x80, high, low, u8::from(!keyframe), 0, 0];
+        if keyframe {
+            payload.extend([0x9d, 0x01, 0x2a]);
+            payload.extend((height * 2).to_le_bytes());
+            payload.extend(height.to_le_bytes());
+        }
+        payload.extend(vec![(height / 4) as u8; usize::from(height)]);
+        let mid = self.clients[index].video.expect("it sends video");
+        self.write((index, mid, Some(Rid::from(rid))), "vp8", (seq, marker), (seq as u32).wrapping_mul(3000), payload);
     }
 
     pub fn write_audio(&mut self, index: usize, seq: u64) {
         let mid = self.clients[index].audio.expect("it sends audio");
-        self.write(index, mid, "opus", seq, (seq as u32).wrapping_mul(960), vec![seq as u8; 80]);
+        self.write((index, mid, None), "opus", (seq, true), (seq as u32).wrapping_mul(960), vec![seq as u8; 80]);
     }
 
-    fn write(&mut self, index: usize, mid: Mid, codec: &str, seq: u64, time: u32, payload: Vec<u8>) {
+    fn write(
+        &mut self,
+        (index, mid, rid): (usize, Mid, Option<Rid>),
+        codec: &str,
+        (seq, marker): (u64, bool),
+        time: u32,
+        payload: Vec<u8>,
+    ) {
         let now = self.now;
         let rtc = &mut self.clients[index].rtc;
         let known = rtc.media(mid).expect("media").remote_pts().to_vec();
@@ -327,8 +416,10 @@ impl Net {
         };
         let pt = known.into_iter().find(named).expect("the codec is negotiated");
         let mut api = rtc.direct_api();
-        let stream = api.stream_tx_by_mid(mid, None).expect("stream");
-        stream.write_rtp(RtpWrite::new(pt, seq.into(), time, now, payload).marker(true).nackable(codec != "opus"));
+        let stream = api.stream_tx_by_mid(mid, rid).expect("stream");
+        let ext = ExtensionValues { mid: Some(mid), rid, ..ExtensionValues::default() };
+        let write = RtpWrite::new(pt, seq.into(), time, now, payload).marker(marker).ext_vals(ext);
+        stream.write_rtp(write.nackable(codec != "opus"));
         self.drive(index);
     }
 

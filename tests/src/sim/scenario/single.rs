@@ -33,7 +33,11 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         },
         Scenario { name: "dip", about: "2.5 Mbps, 150 kbps from 40 s to 50 s, 2.5 Mbps again", run: dip },
         Scenario { name: "loss-5pct", about: "5 Mbps with 5 % random loss towards the receiver", run: loss },
-        Scenario { name: "app-limited", about: "10 Mbps, a thumbnail for a minute, then the whole screen", run: app_limited },
+        Scenario {
+            name: "app-limited",
+            about: "10 Mbps, a thumbnail for a minute, then the whole screen",
+            run: app_limited,
+        },
         Scenario { name: "clean", about: "10 Mbps, nothing lost", run: clean },
         Scenario { name: "join-50ms-rtt", about: "ten receivers join a call one after another", run: join },
     ]

@@ -1,0 +1,170 @@
+//! What a publisher's connection goes through, and what receivers may ask for, through one shard on a virtual clock.
+
+#![allow(clippy::disallowed_methods, missing_docs, reason = "a test starts its virtual clock from the real one")]
+
+mod net;
+
+use std::time::Duration;
+
+use net::Net;
+use str0m::media::Direction;
+use weir_core::api::*;
+
+const FRAME: Duration = Duration::from_millis(33);
+const RIDS: [&str; 3] = ["q", "h", "f"];
+
+/// Sends a frame of every layer; the sizes double from one to the next.
+fn write_layers(net: &mut Net, publisher: usize, number: u64, keyframe: bool) {
+    for (index, rid) in RIDS.into_iter().enumerate() {
+        net.write_layer(publisher, rid, 180 << index, number, keyframe, true);
+    }
+}
+
+#[test]
+fn a_publishers_ice_restart_does_not_interrupt_the_stream() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewer = net.add("room", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    for n in 0..60 {
+        if n == 20 {
+            let before = net.clients[publisher].answer.clone();
+            net.restart_ice(publisher);
+            let ufrag = |sdp: &str| sdp.lines().find(|l| l.starts_with("a=ice-ufrag:")).map(str::to_owned);
+            assert_ne!(ufrag(&before), ufrag(&net.clients[publisher].answer), "new credentials");
+        }
+        net.write_video(publisher, n, n == 0);
+        net.run(FRAME);
+    }
+    let video = net.video_of(viewer);
+    assert_eq!(video.len(), 60, "every packet, without another keyframe");
+    assert!(video.windows(2).all(|w| *w[1].seq_no == *w[0].seq_no + 1), "contiguous");
+}
+
+#[test]
+fn a_mid_that_is_used_again_is_another_track() {
+    let mut net = Net::new();
+    let a = net.add("room", Role::Member, true, (1, 1));
+    let b = net.add("room", Role::Member, false, (1, 1));
+    net.connect_all();
+    let mid = net.clients[a].video.expect("it sends video");
+    let mut count = 0;
+    let mut send = |net: &mut Net, frames: u64| {
+        for n in 0..frames {
+            net.write_video(a, count, n == 0);
+            count += 1;
+            net.run(FRAME);
+        }
+    };
+    send(&mut net, 10);
+    let before = net.shown(b);
+    net.renegotiate(a, |api| api.set_direction(mid, Direction::Inactive));
+    net.run(FRAME);
+    assert_eq!(net.shown(b).len(), 1, "the sound is left: {:?}", net.shown(b));
+    net.renegotiate(a, |api| api.set_direction(mid, Direction::SendOnly));
+    net.run(FRAME);
+    let after = net.shown(b);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>(), "in the same slots");
+    assert_ne!(after, before, "another track");
+    send(&mut net, 10);
+    let video = net.video_of(b);
+    assert_eq!(video.len(), 20);
+    assert!(video.windows(2).all(|w| *w[1].seq_no == *w[0].seq_no + 1), "one stream");
+    assert!(video.windows(2).all(|w| w[1].header.timestamp.wrapping_sub(w[0].header.timestamp) as i32 > 0));
+}
+
+#[test]
+fn rids_offered_in_any_order_give_a_thumbnail_the_smallest_layer() {
+    for order in [["q", "h", "f"], ["f", "h", "q"], ["h", "f", "q"]] {
+        let mut net = Net::new();
+        let publisher = net.add_simulcast("room", &order);
+        let member = net.add("room", Role::Member, false, (1, 1));
+        net.connect_all();
+        net.view(member, 180);
+        let mut keyframes = 0;
+        for n in 0..150 {
+            let asked = net.clients[publisher].keyframe_requests;
+            write_layers(&mut net, publisher, n, asked != keyframes || n == 0);
+            keyframes = asked;
+            net.run(FRAME);
+        }
+        let heights: Vec<u8> = net.clients[member].received.iter().rev().take(30).map(|p| p.payload[7]).collect();
+        assert_eq!(heights, vec![(180 / 4) as u8; 30], "of {order:?}");
+    }
+}
+
+#[test]
+fn nobody_asks_for_what_was_left_out_on_purpose() {
+    let mut net = Net::new();
+    let publisher = net.add_simulcast("room", &RIDS);
+    let member = net.add("room", Role::Member, false, (1, 1));
+    net.connect_all();
+    let mut keyframes = 0;
+    for n in 0..400 {
+        // From one layer to another and back, with a pause between.
+        match n {
+            100 => net.view(member, 180),
+            200 => net.view(member, 0),
+            250 => net.view(member, 720),
+            _ => {}
+        }
+        let asked = net.clients[publisher].keyframe_requests;
+        write_layers(&mut net, publisher, n, asked != keyframes || n == 0);
+        keyframes = asked;
+        net.run(FRAME);
+    }
+    assert!(net.clients[member].received.len() > 200, "{} packets", net.clients[member].received.len());
+    assert_eq!(net.clients[member].nacks_sent, 0, "the receiver misses nothing");
+    assert_eq!(net.clients[publisher].nacks_received, 0, "and nothing is asked of the publisher");
+}
+
+#[test]
+fn a_nack_for_what_was_never_sent_is_ignored() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewer = net.add("room", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    for n in 0..100 {
+        // Numbers that the publisher never used: the receiver asks for them, and so does the server.
+        net.write_video(publisher, if n < 30 { n } else { n + 5 }, n == 0);
+        net.run(FRAME);
+    }
+    net.run(Duration::from_secs(2));
+    assert!(net.clients[viewer].nacks_sent > 0, "it asked");
+    assert_eq!(net.video_of(viewer).len(), 100, "and got what there is");
+    let Some(Reply::Stats(stats)) = net.command(Command::Stats) else { panic!("no stats") };
+    assert_eq!(stats.panics, 0);
+}
+
+#[test]
+fn what_is_resent_is_at_most_three_times_what_was_sent() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewer = net.add("room", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    net.write_video(publisher, 0, true);
+    net.run(FRAME);
+    let (sent, counted) = (std::rc::Rc::new(std::cell::Cell::new(0_usize)), 300);
+    let count = std::rc::Rc::clone(&sent);
+    let mut turn = 0;
+    // The receiver gets every tenth of what is sent to it, and asks five times for each of the rest.
+    net.loss_by_size.insert(
+        viewer,
+        Box::new(move |up, len| {
+            if up || len < 500 {
+                return false;
+            }
+            count.set(count.get() + 1);
+            turn += 1;
+            turn % 10 != 0
+        }),
+    );
+    for n in 1..=counted {
+        net.write_video(publisher, n, false);
+        net.run(FRAME);
+    }
+    net.run(Duration::from_secs(2));
+    let resent = sent.get() - counted as usize;
+    assert!(resent > counted as usize, "it does resend: {resent}");
+    assert!(resent <= 3 * counted as usize, "{resent} of {counted}");
+}
