@@ -246,6 +246,12 @@ impl Shard {
         }
     }
 
+    /// A check with a valid integrity has bound this address to a participant of this shard.
+    #[must_use]
+    pub fn is_bound(&self, remote: SocketAddr) -> bool {
+        self.demux.by_address(remote).is_some()
+    }
+
     /// Another shard has bound this address: what is bound here is stale. The next check from it binds it anew.
     pub fn release_address(&mut self, remote: SocketAddr) {
         self.demux.unbind(remote);

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
-use weir_core::shard::{Input, Output, Shard, Transmit, is_stun, shard_of_stun};
+use weir_core::shard::{Input, Output, Shard, Transmit};
 
+use crate::routes::Routes;
 use crate::socket::MediaSocket;
 
 /// How many commands may wait for a worker.
@@ -102,8 +103,7 @@ pub(crate) struct Worker {
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     next_request: u64,
     sessions: HashMap<ParticipantId, mpsc::Sender<Arc<Notice>>>,
-    /// Addresses that belong to other workers.
-    routes: HashMap<SocketAddr, u8>,
+    routes: Routes,
     /// Routes that another worker's full queue has not taken yet.
     unsent_routes: Vec<(usize, Control)>,
     /// Who has to leave, and why: sessions that did not read their notices, or that nobody holds any more.
@@ -126,7 +126,7 @@ impl Worker {
             replies: HashMap::new(),
             next_request: 0,
             sessions: HashMap::new(),
-            routes: HashMap::new(),
+            routes: Routes::default(),
             unsent_routes: Vec::new(),
             leaving: Vec::new(),
             joining: None,
@@ -214,8 +214,9 @@ impl Worker {
     fn receive(&mut self, now: Instant) -> usize {
         let Self { shard, socket, routes, links, ring_dropped, number, .. } = self;
         socket.receive(|remote, data| {
-            let owner = if links.len() == 1 { None } else { owner(routes, remote, data) };
-            match owner.filter(|o| o != number).and_then(|o| links.get(usize::from(o))) {
+            let is_mine = |address| shard.is_bound(address);
+            let owner = if links.len() == 1 { None } else { routes.owner(now, *number, remote, data, is_mine) };
+            match owner.and_then(|o| links.get(usize::from(o))) {
                 None => shard.handle(now, Input::Datagram { remote, data }),
                 Some(link) => {
                     if link.ring.try_send((remote, data.to_vec())).is_ok() {
@@ -244,14 +245,10 @@ impl Worker {
                 self.on_control(now, Control::Command(Command::Join(join), Some(reply)));
             }
             Control::Route(address, owner) => {
-                self.routes.insert(address, owner);
+                self.routes.add(address, owner);
                 self.shard.release_address(address);
             }
-            Control::Unroute(address, owner) => {
-                if self.routes.get(&address) == Some(&owner) {
-                    self.routes.remove(&address);
-                }
-            }
+            Control::Unroute(address, owner) => self.routes.remove(address, owner),
             Control::Stop => self.stopping = true,
         }
     }
@@ -287,7 +284,7 @@ impl Worker {
             }
             Event::Notice { to, notice } => self.notify(to, notice),
             Event::AddressBound(address) => {
-                self.routes.remove(&address);
+                self.routes.take(address);
                 self.tell_others(|me| Control::Route(address, me));
             }
             Event::AddressReleased(address) => self.tell_others(|me| Control::Unroute(address, me)),
@@ -332,9 +329,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// The worker that a datagram belongs to, if that is known.
-fn owner(routes: &HashMap<SocketAddr, u8>, remote: SocketAddr, data: &[u8]) -> Option<u8> {
-    if is_stun(data) { shard_of_stun(data) } else { routes.get(&remote).copied() }
 }
