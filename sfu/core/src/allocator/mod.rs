@@ -23,7 +23,7 @@ use self::fall::Fall;
 use self::ladder::Ladder;
 use self::memory::Memory;
 use self::passes::{Budget, Contender, Limit};
-use self::probe::Probe;
+use self::probe::{Found, Probe};
 pub use self::reason::Reason;
 use crate::api::MediaKind;
 
@@ -164,7 +164,8 @@ impl Allocator {
         let desired = match &decision {
             Some(decision) => {
                 let goal = explain::next_step(&contenders, decision);
-                self.probe.update(now, decision.budget.estimate, goal, downgraded)
+                let dark = decision.granted.grants.iter().all(Option::is_none);
+                self.probe.update(now, Found { estimate: decision.budget.estimate, goal, downgraded, dark })
             }
             None => None,
         };

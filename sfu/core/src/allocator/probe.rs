@@ -8,6 +8,23 @@ const PROBE: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(3);
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(120);
+/// How long a probe may take, and how long to rest after it, while no video is sent at all: the picture that is missing is
+/// worth more than what a probe costs.
+const DARK_PROBE: Duration = Duration::from_secs(2);
+const DARK_REST: Duration = Duration::from_secs(1);
+
+/// What the allocator has just found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    /// Bits per second.
+    pub estimate: u64,
+    /// The estimate with which the next step would fit; none if nothing is short.
+    pub goal: Option<u64>,
+    /// A slot has just lost quality.
+    pub downgraded: bool,
+    /// All video is paused for want of bandwidth.
+    pub dark: bool,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Running {
@@ -40,11 +57,12 @@ impl Default for Probe {
 }
 
 impl Probe {
-    /// The rate to ask the estimator for; none for no more than what is sent. `goal` is the estimate with which the
-    /// next step would fit, none if nothing is short; `downgraded` says that a slot has just lost quality.
-    pub(super) fn update(&mut self, now: Instant, estimate: u64, goal: Option<u64>, downgraded: bool) -> Option<u64> {
+    /// The rate to ask the estimator for; none for no more than what is sent.
+    pub(super) fn update(&mut self, now: Instant, found: Found) -> Option<u64> {
+        let Found { estimate, goal, downgraded, dark } = found;
         if let Some(running) = self.running {
-            let late = now.saturating_duration_since(running.since) >= PROBE;
+            let longest = if dark { DARK_PROBE } else { PROBE };
+            let late = now.saturating_duration_since(running.since) >= longest;
             let harmful = downgraded || estimate < running.estimate - running.estimate / 10;
             if estimate >= running.goal {
                 *self = Self::default();
@@ -64,7 +82,8 @@ impl Probe {
             *self = Self::default();
         }
         let goal = goal?;
-        if self.rest.is_some_and(|rest| now.saturating_duration_since(rest.since) < rest.whole) {
+        let longest = if dark { DARK_REST } else { LONGEST_REST };
+        if self.rest.is_some_and(|rest| now.saturating_duration_since(rest.since) < rest.whole.min(longest)) {
             return None;
         }
         self.running = Some(Running { goal, since: now, estimate });
@@ -87,11 +106,25 @@ mod tests {
         Instant::now()
     }
 
+    fn found(estimate: u64, goal: Option<u64>, downgraded: bool) -> Found {
+        Found { estimate, goal, downgraded, dark: false }
+    }
+
+    #[test]
+    fn without_any_picture_probes_come_every_three_seconds_however_often_they_failed() {
+        let (mut probe, start) = (Probe::default(), start());
+        let dark = Found { dark: true, ..found(50_000, Some(170_000), false) };
+        let runs = |second: &u64| probe.update(start + Duration::from_secs(*second), dark).is_some();
+        assert_eq!((0..12).filter(runs).collect::<Vec<_>>(), [0, 1, 3, 4, 6, 7, 9, 10]);
+    }
+
     /// The seconds at which a probe runs, of the first `seconds`, on a link that never carries more.
     fn running(seconds: u64) -> Vec<u64> {
         let (mut probe, start) = (Probe::default(), start());
         let at = |second| start + Duration::from_secs(second);
-        (0..seconds).filter(|second| probe.update(at(*second), 500_000, Some(700_000), false).is_some()).collect()
+        (0..seconds)
+            .filter(|second| probe.update(at(*second), found(500_000, Some(700_000), false)).is_some())
+            .collect()
     }
 
     #[test]
@@ -108,28 +141,28 @@ mod tests {
     #[test]
     fn a_probe_that_succeeds_is_followed_by_the_next() {
         let (mut probe, now) = (Probe::default(), start());
-        assert_eq!(probe.update(now, 500_000, Some(700_000), false), Some(700_000));
-        assert_eq!(probe.update(now, 600_000, Some(700_000), false), Some(700_000));
-        assert_eq!(probe.update(now, 700_000, Some(900_000), false), Some(900_000));
-        assert_eq!(probe.update(now, 900_000, None, false), None);
+        assert_eq!(probe.update(now, found(500_000, Some(700_000), false)), Some(700_000));
+        assert_eq!(probe.update(now, found(600_000, Some(700_000), false)), Some(700_000));
+        assert_eq!(probe.update(now, found(700_000, Some(900_000), false)), Some(900_000));
+        assert_eq!(probe.update(now, found(900_000, None, false)), None);
     }
 
     #[test]
     fn a_probe_that_does_harm_ends_at_once() {
         let (mut probe, now) = (Probe::default(), start());
-        assert!(probe.update(now, 500_000, Some(700_000), false).is_some());
-        assert_eq!(probe.update(now, 449_000, Some(700_000), false), None, "the estimate fell");
+        assert!(probe.update(now, found(500_000, Some(700_000), false)).is_some());
+        assert_eq!(probe.update(now, found(449_000, Some(700_000), false)), None, "the estimate fell");
         let mut probe = Probe::default();
-        assert!(probe.update(now, 500_000, Some(700_000), false).is_some());
-        assert_eq!(probe.update(now, 500_000, Some(700_000), true), None, "a slot went down");
+        assert!(probe.update(now, found(500_000, Some(700_000), false)).is_some());
+        assert_eq!(probe.update(now, found(500_000, Some(700_000), true)), None, "a slot went down");
     }
 
     #[test]
     fn a_link_that_gets_better_by_itself_ends_the_rest() {
         let (mut probe, now) = (Probe::default(), start());
-        probe.update(now, 500_000, Some(700_000), false);
+        probe.update(now, found(500_000, Some(700_000), false));
         let later = now + PROBE;
-        assert_eq!(probe.update(later, 500_000, Some(700_000), false), None);
-        assert_eq!(probe.update(later, 700_000, Some(900_000), false), Some(900_000));
+        assert_eq!(probe.update(later, found(500_000, Some(700_000), false)), None);
+        assert_eq!(probe.update(later, found(700_000, Some(900_000), false)), Some(900_000));
     }
 }
