@@ -4,7 +4,8 @@
 //! burst can bring it down to less than what arrives all the time, without a loss and without a queue. And when a link
 //! falls steeply it follows for two seconds. So a fall is believed at once where the link shows it, by losses or by packets
 //! that take longer than they used to, and otherwise only if it lasts. And what goes through without either, the link carries,
-//! whatever the stack says: after a steep fall its loss-based controller may stay low for half a minute.
+//! whatever the stack says: after a steep fall its loss-based controller may stay low for half a minute. Of a queue that grows
+//! slowly the rate of the link can be told: what was sent in a second, less what is waiting of it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,6 +24,11 @@ const QUEUE: Duration = Duration::from_millis(30);
 const PACKET: f64 = 1200.0 * 8.0;
 /// Over how many measurements: a single burst of our own, a keyframe or a probe, queues for a moment.
 const SAMPLES: usize = 4;
+/// The most that a queue may grow in a second to be one of a link that is only just too full. One that has become slower
+/// shows losses or grows faster, and its rate is then best told by the stack.
+const OVERFLOW: Duration = Duration::from_millis(150);
+/// Of the rate of a link with a queue, so much is taken, that the queue may go.
+const DRAINING: f64 = 0.95;
 const SECOND: Duration = Duration::from_secs(1);
 /// The most that is remembered of what was sent: twice ten measurements a second.
 const MOST_SENT: usize = 20;
@@ -49,7 +55,14 @@ pub(crate) struct Link {
     recent: [Option<Duration>; SAMPLES],
     shortest: Option<Shortest>,
     /// What had been sent when, over the last second: the oldest first.
-    sent: VecDeque<(Instant, u64)>,
+    sent: VecDeque<Sent>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    at: Instant,
+    bytes: u64,
+    round_trip: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,9 +80,16 @@ impl Link {
             self.on_round_trip(now, round_trip);
         }
         let calm = measured.loss < LOSSY && !self.is_queueing();
-        let sent = self.on_sent(now, measured.sent);
+        let (sent, growth) = self.on_sent(Sent { at: now, bytes: measured.sent, round_trip: measured.round_trip });
         let estimate = arriving(measured.estimate, measured.loss);
-        let estimate = if calm { estimate.max(sent + sent / 10) } else { estimate };
+        let estimate = if calm {
+            estimate.max(sent + sent / 10)
+        } else if let Some(growth) = growth.filter(|growth| *growth < OVERFLOW && measured.loss < LOSSY) {
+            // C of `sent = C * (1 s + growth)`.
+            estimate.max((sent as f64 / (1.0 + growth.as_secs_f64()) * DRAINING) as u64)
+        } else {
+            estimate
+        };
         let kept = self
             .believed
             .filter(|(believed, since)| calm && estimate < *believed && now.saturating_duration_since(*since) < DOUBT);
@@ -87,15 +107,17 @@ impl Link {
         shortest.now = shortest.now.min(round_trip);
     }
 
-    /// Bits per second sent over the last second; 0 until one has passed.
-    fn on_sent(&mut self, now: Instant, sent: u64) -> u64 {
-        self.sent.push_back((now, sent));
-        let age = |at: Instant| now.saturating_duration_since(at);
-        while self.sent.get(1).is_some_and(|(at, _)| age(*at) >= SECOND) || self.sent.len() > MOST_SENT {
+    /// Bits per second sent over the last second; 0 until one has passed. And by how much the round trip grew meanwhile.
+    fn on_sent(&mut self, last: Sent) -> (u64, Option<Duration>) {
+        self.sent.push_back(last);
+        let age = |sent: &Sent| last.at.saturating_duration_since(sent.at);
+        while self.sent.get(1).is_some_and(|second| age(second) >= SECOND) || self.sent.len() > MOST_SENT {
             self.sent.pop_front();
         }
-        let first = self.sent.front().filter(|(at, _)| age(*at) >= SECOND);
-        first.map_or(0, |(at, before)| (sent.saturating_sub(*before) as f64 * 8.0 / age(*at).as_secs_f64()) as u64)
+        let Some(first) = self.sent.front().filter(|first| age(first) >= SECOND) else { return (0, None) };
+        let rate = last.bytes.saturating_sub(first.bytes) as f64 * 8.0 / age(first).as_secs_f64();
+        let growth = last.round_trip.zip(first.round_trip).map(|(last, first)| last.saturating_sub(first));
+        (rate as u64, growth)
     }
 
     /// All of the last round trips were longer than the shortest one.
@@ -159,6 +181,22 @@ mod tests {
         assert_eq!(lost, [90_000]);
         let queue = Measured { estimate: 90_000, round_trip: Some(Duration::from_millis(120)), ..CALM };
         assert_eq!(believed(&[queue; 4]), [500_000, 500_000, 500_000, 90_000], "a queue of 0.4 s is no burst of ours");
+    }
+
+    #[test]
+    fn of_a_queue_that_grows_slowly_the_rate_of_the_link_is_told() {
+        // 1 Mbps sent, of which each second 100 ms more wait: 909 kbps arrive.
+        let sent = |n: u64| {
+            let round_trip = Some(Duration::from_millis(50 + n * 10));
+            Measured { estimate: 600_000, sent: n * 12_500, round_trip, ..CALM }
+        };
+        let slow = believed(&(0..30).map(sent).collect::<Vec<_>>());
+        assert!((860_000..866_000).contains(&slow[29]), "95 % of it: {}", slow[29]);
+        let steep: Vec<_> =
+            (0..30).map(|n| Measured { round_trip: Some(Duration::from_millis(50 + n * 20)), ..sent(n) }).collect();
+        assert_eq!(believed(&steep).last(), Some(&600_000));
+        let lossy: Vec<_> = (0..30).map(|n| Measured { loss: 0.02, ..sent(n) }).collect();
+        assert_eq!(believed(&lossy).last(), Some(&600_000));
     }
 
     #[test]

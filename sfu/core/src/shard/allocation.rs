@@ -45,7 +45,9 @@ impl Shard {
         let allocation = peer.allocator.allocate(now, estimate, &requests);
         let ideal = ideal(&requests, &allocation);
         // Padding is for the next step only, where something is short, and leaves the link room; probes are for all that is wanted.
-        let carried = estimate.unwrap_or(0) / 10 * 9;
+        // Where more goes through than the stack believes, what is sent is the only probe.
+        let doubted = peer.conn.measured < estimate;
+        let carried = estimate.unwrap_or(0) / 10 * if doubted { 10 } else { 9 };
         let sustain = if allocation.desired > allocation.used { allocation.desired.min(carried) } else { 0 };
         let short = estimate.is_some_and(|e| e < ideal);
         let desired = if settled && short { allocation.desired } else { ideal.max(allocation.desired) };
