@@ -19,6 +19,7 @@ mod keyframes;
 mod layers;
 mod link;
 mod lipsync;
+mod pacing;
 mod participant;
 mod room;
 mod sdp;

@@ -21,6 +21,7 @@ use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
 use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
+use crate::pacing::Debt;
 use crate::sdp::{self, MediaLine};
 
 /// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
@@ -161,6 +162,7 @@ pub(crate) struct Participant {
     /// The stack's own estimate, by which it paces.
     pub measured: Option<u64>,
     link: Link,
+    debt: Debt,
     /// Video is spread over time.
     paced: bool,
     rtc: Option<Box<Rtc>>,
@@ -185,6 +187,7 @@ impl Participant {
             has_twcc: false,
             measured: None,
             link: Link::default(),
+            debt: Debt::default(),
             paced: false,
             rtc: None,
             clock: None,
@@ -404,6 +407,7 @@ impl Participant {
                 if let Some(estimate) = stats.bwe_tx {
                     let loss = stats.egress_loss_fraction.unwrap_or(0.0);
                     self.measured = Some(estimate.as_u64());
+                    self.debt.on_measured(stats.timestamp, estimate.as_u64(), stats.bytes_tx);
                     let measured =
                         Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
                     let estimate = self.link.on_measured(stats.timestamp, measured);
@@ -433,8 +437,10 @@ impl Participant {
         Some((mid, rid))
     }
 
-    /// Spreads video over time at a little more than the estimate, or sends it as it comes. Audio is never held back.
+    /// Spreads video over time at a little more than the estimate, as soon as that holds nothing up, or sends it as it comes.
+    /// Audio is never held back.
     pub(crate) fn set_paced(&mut self, paced: bool, video: impl Iterator<Item = Mid>) {
+        let paced = paced && (self.paced || self.debt.is_paid());
         if std::mem::replace(&mut self.paced, paced) == paced {
             return;
         }
