@@ -23,6 +23,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     check_keys(config, &mut say);
     check_addresses(config, &mut say);
     check_http(config, &mut say);
+    check_overflow(config, &mut say);
     check_numbers(config, &mut say);
     check_telemetry(config, &mut say);
     findings
@@ -103,6 +104,16 @@ fn check_http(config: &Config, say: &mut impl FnMut(&'static str, String)) {
         if !["stun:", "turn:", "turns:"].iter().any(|scheme| server.url.starts_with(scheme)) {
             say("ice_servers", format!("\"{}\" does not begin with stun:, turn: or turns:", server.url));
         }
+    }
+}
+
+fn check_overflow(config: &Config, say: &mut impl FnMut(&'static str, String)) {
+    let Some(overflow) = &config.limits.overflow else { return };
+    let host = overflow.strip_prefix("https://").or_else(|| overflow.strip_prefix("http://"));
+    let plain = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@".contains(&b));
+    if !host.is_some_and(plain) {
+        let message = format!("\"{overflow}\" is no server: write scheme and host only, \"https://weir2.example.org\"");
+        say("limits.overflow", message);
     }
 }
 

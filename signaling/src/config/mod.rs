@@ -116,11 +116,20 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// How many such requests may come at once.
     pub request_burst: u32,
+    /// Another Weir, `https://weir2.example.org`: while this one is full or stops, WHIP and WHEP clients are sent there
+    /// (307) instead of told to try again (503). It must take the same tokens.
+    pub overflow: Option<String>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_sessions: 10_000, max_created_rooms: 10_000, requests_per_second: 50, request_burst: 200 }
+        Self {
+            max_sessions: 10_000,
+            max_created_rooms: 10_000,
+            requests_per_second: 50,
+            request_burst: 200,
+            overflow: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, Request, State};
 use serde::Deserialize;
 use weir_sfu::api::{Join, Role, Watch};
 
-use super::session::{self, Entry, Protocol};
+use super::session::{self, Protocol};
 use super::{Answered, Source};
 use crate::app::{App, new_participant_id};
 use crate::error::{Code, Problem};
@@ -30,22 +30,24 @@ async fn watch(
     named: Result<Query<Named>, QueryRejection>,
     request: Request,
 ) -> Answered {
-    let entry = Entry::check(&app, Protocol::Whep, source, &room, &request)?;
-    let watch = source_named(named)?;
-    let join = Join {
-        participant: new_participant_id(),
-        room: room.as_str().into(),
-        create: false,
-        name: entry.display_name(Protocol::Whep),
-        identity: entry.claims.sub,
-        role: Role::Viewer,
-        watch,
-        can_publish: false,
-        can_subscribe: true,
-        metadata: String::new(),
-        max_participants: app.max_participants(&room),
-    };
-    session::start(&app, Protocol::Whep, join, request.into_body()).await
+    let name: Arc<str> = room.as_str().into();
+    let max_participants = app.max_participants(&room);
+    session::create(&app, Protocol::Whep, source, &room, request, |entry| {
+        Ok(Join {
+            participant: new_participant_id(),
+            room: name,
+            create: false,
+            name: entry.display_name(Protocol::Whep),
+            identity: entry.claims.sub,
+            role: Role::Viewer,
+            watch: source_named(named)?,
+            can_publish: false,
+            can_subscribe: true,
+            metadata: String::new(),
+            max_participants,
+        })
+    })
+    .await
 }
 
 fn source_named(named: Result<Query<Named>, QueryRejection>) -> Result<Watch, Problem> {

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use weir_sfu::api::{Join, Role, Watch};
 
-use super::session::{self, Entry, Protocol};
+use super::session::{self, Protocol};
 use super::{Answered, Source};
 use crate::app::{App, new_participant_id};
 
@@ -20,19 +20,22 @@ async fn publish(
     Path(room): Path<String>,
     request: Request,
 ) -> Answered {
-    let entry = Entry::check(&app, Protocol::Whip, source, &room, &request)?;
-    let join = Join {
-        participant: new_participant_id(),
-        room: room.as_str().into(),
-        create: true,
-        name: entry.display_name(Protocol::Whip),
-        identity: entry.claims.sub,
-        role: Role::Publisher,
-        watch: Watch::default(),
-        can_publish: true,
-        can_subscribe: false,
-        metadata: String::new(),
-        max_participants: app.max_participants(&room),
-    };
-    session::start(&app, Protocol::Whip, join, request.into_body()).await
+    let name: Arc<str> = room.as_str().into();
+    let max_participants = app.max_participants(&room);
+    session::create(&app, Protocol::Whip, source, &room, request, |entry| {
+        Ok(Join {
+            participant: new_participant_id(),
+            room: name,
+            create: true,
+            name: entry.display_name(Protocol::Whip),
+            identity: entry.claims.sub,
+            role: Role::Publisher,
+            watch: Watch::default(),
+            can_publish: true,
+            can_subscribe: false,
+            metadata: String::new(),
+            max_participants,
+        })
+    })
+    .await
 }

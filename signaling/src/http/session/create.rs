@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::Instrument;
 use weir_sfu::api::{Join, JoinError, Offer};
@@ -33,9 +34,38 @@ pub(in crate::http) struct Entry {
     pub(in crate::http) claims: Claims,
 }
 
+/// Takes an offer: `join` says how its maker takes part. Where this server has no room left, another one may.
+pub(in crate::http) async fn create(
+    app: &Arc<App>,
+    protocol: Protocol,
+    source: SocketAddr,
+    room: &str,
+    request: Request,
+    join: impl FnOnce(Entry) -> Result<Join, Problem>,
+) -> Answered {
+    let asked = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let entered = async {
+        let entry = Entry::check(app, protocol, source, room, &request)?;
+        let permit = app.limits.session()?;
+        start(app, protocol, join(entry)?, permit, request.into_body()).await
+    };
+    entered.await.or_else(|problem| elsewhere(app, problem, &asked))
+}
+
+/// RFC 9725, section 4.5: 307, because the offer must be sent there again, and because that server may have room later.
+fn elsewhere(app: &App, problem: Problem, asked: &str) -> Answered {
+    match &app.config.limits.overflow {
+        Some(server) if problem.code == Code::Overloaded => {
+            let headers = [(header::LOCATION, format!("{server}{asked}")), (header::CACHE_CONTROL, "no-store".into())];
+            Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
+        }
+        _ => Err(problem),
+    }
+}
+
 impl Entry {
     /// Checks all that can be checked before the body is read.
-    pub(in crate::http) fn check(
+    fn check(
         app: &App,
         protocol: Protocol,
         source: SocketAddr,
@@ -60,10 +90,15 @@ impl Entry {
 }
 
 /// Joins the room, answers the offer and keeps the session.
-pub(in crate::http) async fn start(app: &Arc<App>, protocol: Protocol, join: Join, body: Body) -> Answered {
+async fn start(
+    app: &Arc<App>,
+    protocol: Protocol,
+    join: Join,
+    permit: OwnedSemaphorePermit,
+    body: Body,
+) -> Answered {
     let sdp = read_offer(body).await?;
     let client = fragment::read(&sdp).map_err(|_| Problem::new(Code::BadOffer, "the body is not SDP"))?;
-    let permit = app.limits.session()?;
     let (room, identity, role) = (Arc::clone(&join.room), join.identity.clone(), join.role);
     let mut journey = Journey::begin(&room, join.participant, role);
     let (session, _) = app.sfu.join(join).await?.map_err(|error| join_problem(app, &room, error))?;

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::Claims;
 use crate::error::{Code, Problem};
 
-pub(super) use create::{Entry, start};
+pub(super) use create::create;
 pub(crate) use task::SdpSessions;
 
 /// The content type of offers and answers.
@@ -51,13 +51,13 @@ impl Protocol {
     }
 }
 
-/// The endpoint, created by `create`, and the resource of each session.
-pub(super) fn routes(protocol: Protocol, create: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
-    let endpoint = format!("/{}/{{room}}", protocol.name());
-    let resource = format!("{endpoint}/{{secret}}");
+/// The endpoint and the resource of each session.
+pub(super) fn routes(protocol: Protocol, endpoint: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
+    let path = format!("/{}/{{room}}", protocol.name());
+    let resource = format!("{path}/{{secret}}");
     let methods = axum::routing::get(resource::exists).patch(resource::patch).delete(resource::delete);
     Router::new()
-        .route(&endpoint, create.get(|| async { StatusCode::OK }).options(endpoint_options))
+        .route(&path, endpoint.get(|| async { StatusCode::OK }).options(endpoint_options))
         .route(&resource, methods.options(resource_options))
         .layer(Extension(protocol))
 }

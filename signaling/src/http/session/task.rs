@@ -53,7 +53,7 @@ impl Ice {
 #[derive(Debug)]
 enum Ask {
     Leave(oneshot::Sender<()>),
-    Restart { ufrag: String, pwd: String, reply: oneshot::Sender<Result<Restarted, Problem>> },
+    Restart { expected: Option<String>, ufrag: String, pwd: String, reply: oneshot::Sender<Result<Restarted, Problem>> },
 }
 
 /// ICE was restarted.
@@ -118,11 +118,16 @@ impl Resource {
         }
     }
 
-    /// Restarts ICE with these credentials of the client.
-    pub(super) async fn restart(&self, ufrag: String, pwd: String) -> Result<Restarted, Problem> {
+    /// Restarts ICE with these credentials of the client, if the ICE session is still the one expected.
+    pub(super) async fn restart(
+        &self,
+        expected: Option<String>,
+        ufrag: String,
+        pwd: String,
+    ) -> Result<Restarted, Problem> {
         let (reply, answer) = oneshot::channel();
         let gone = || Problem::new(Code::NotFound, "the session has ended");
-        self.asks.send(Ask::Restart { ufrag, pwd, reply }).await.map_err(|_| gone())?;
+        self.asks.send(Ask::Restart { expected, ufrag, pwd, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -150,8 +155,8 @@ impl Task {
                         waiting = Some(done);
                         break self.left().await;
                     }
-                    Some(Ask::Restart { ufrag, pwd, reply }) => {
-                        let _ = reply.send(self.restart(ufrag, &pwd).await);
+                    Some(Ask::Restart { expected, ufrag, pwd, reply }) => {
+                        let _ = reply.send(self.restart(expected, ufrag, &pwd).await);
                     }
                     // The URL is gone, so nobody could end it any more.
                     None => break self.left().await,
@@ -182,7 +187,11 @@ impl Task {
     }
 
     /// An ICE restart is the offer in force with new credentials. Where it fails, all stays as it was.
-    async fn restart(&mut self, ufrag: String, pwd: &str) -> Result<Restarted, Problem> {
+    async fn restart(&mut self, expected: Option<String>, ufrag: String, pwd: &str) -> Result<Restarted, Problem> {
+        let current = self.ice.lock().unwrap_or_else(PoisonError::into_inner).etag();
+        if expected.is_some_and(|expected| expected != current) {
+            return Err(Problem::new(Code::PreconditionFailed, "that ICE session is over"));
+        }
         let refused = || Problem::new(Code::UnacceptableOffer, "ICE cannot be restarted on this session");
         let sdp = fragment::restarted_offer(&self.held.offer, &ufrag, pwd);
         let offer = Offer { sdp: sdp.clone(), tracks: Vec::new() };

@@ -96,8 +96,8 @@ async fn candidates_are_taken_for_the_current_ice_session_only() {
     let sdp = [("content-type", "application/sdp"), ("if-match", &*etag)];
     assert_eq!(problem(patch(&sdp, fragment).await).await, is(415, "unsupported-media-type"));
     assert_eq!(problem(patch(&[kind, ("if-match", &etag)], "hello").await).await, is(400, "bad-request"));
-    let other = fragment.replace("SIly", "Other");
-    assert_eq!(problem(patch(&[kind, ("if-match", &etag)], &other).await).await, is(422, "unacceptable-offer"));
+    let half = "a=ice-ufrag:Other\r\n";
+    assert_eq!(problem(patch(&[kind, ("if-match", &etag)], half).await).await, is(422, "unacceptable-offer"));
     let huge = "a=candidate:1\r\n".repeat(2000);
     assert_eq!(problem(patch(&[kind, ("if-match", &etag)], &huge).await).await, is(413, "too-large"));
 }
@@ -127,6 +127,20 @@ async fn ice_restarts_with_new_credentials_and_a_new_entity_tag() {
         let current = [("content-type", TRICKLE), ("if-match", &*new_etag)];
         assert_eq!(fixture.send(Method::PATCH, &location, &current, fresh).await.status(), 204);
     }
+}
+
+#[tokio::test]
+async fn new_credentials_with_the_current_entity_tag_restart_ice_too() {
+    let fixture = Fixture::development();
+    let response = publish(&fixture).await;
+    let (location, etag) = (value(&response, header::LOCATION), value(&response, header::ETAG));
+    let fresh = "a=ice-ufrag:Fresh\r\na=ice-pwd:0123456789012345678901\r\n";
+    let headers = [("content-type", TRICKLE), ("if-match", &*etag)];
+    let response = fixture.send(Method::PATCH, &location, &headers, fresh).await;
+    assert_eq!(response.status(), 200);
+    assert_ne!(value(&response, header::ETAG), etag);
+    let again = fixture.send(Method::PATCH, &location, &headers, fresh).await;
+    assert_eq!(problem(again).await, is(412, "precondition-failed"));
 }
 
 #[tokio::test]
@@ -171,6 +185,22 @@ async fn a_full_server_says_when_to_come_back() {
     assert_eq!(problem(response).await, is(503, "overloaded"));
     fixture.send(Method::DELETE, &location, &[], "").await;
     assert_eq!(post(&fixture, "/whip/demo", None, "sendonly").await.status(), 201, "the place is free again");
+}
+
+#[tokio::test]
+async fn a_full_server_with_another_beside_it_sends_clients_there() {
+    let fixture = Fixture::new(|config| {
+        config.limits.max_sessions = 1;
+        config.limits.overflow = Some(String::from("https://weir2.example.org"));
+    });
+    publish(&fixture).await;
+    let response = post(&fixture, "/whep/demo?participant=p0000000000000001", None, "recvonly").await;
+    assert_eq!(response.status(), 307);
+    let there = "https://weir2.example.org/whep/demo?participant=p0000000000000001";
+    assert_eq!(value(&response, header::LOCATION), there);
+    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    fixture.app.draining.cancel();
+    assert_eq!(post(&fixture, "/whip/demo", None, "sendonly").await.status(), 307);
 }
 
 #[tokio::test]
