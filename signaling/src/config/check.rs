@@ -118,8 +118,9 @@ fn check_overflow(config: &Config, say: &mut impl FnMut(&'static str, String)) {
 }
 
 fn check_numbers(config: &Config, say: &mut impl FnMut(&'static str, String)) {
-    let at_least_one: [(&'static str, usize); 6] = [
+    let at_least_one: [(&'static str, usize); 7] = [
         ("rooms.max_participants", config.rooms.max_participants),
+        ("rooms.max_publishers", config.rooms.max_publishers),
         ("rooms.loudest", config.rooms.loudest),
         ("limits.max_sessions", config.limits.max_sessions),
         ("limits.max_created_rooms", config.limits.max_created_rooms),

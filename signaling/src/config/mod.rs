@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Finding, check, mend_public_bind};
-pub use load::{ConfigError, Flags, Sources, load};
+pub use load::{ConfigError, Flags, Sources, load, of_kubernetes};
 pub use secret::Secret;
 
 /// Everything that can be set.
@@ -94,13 +94,15 @@ impl Default for Media {
 pub struct Rooms {
     /// The most participants of a room, viewers not counted.
     pub max_participants: usize,
+    /// The most participants of a room that may publish; the next is refused (409). 1: a stage for one.
+    pub max_publishers: usize,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { max_participants: 100, loudest: 3 }
+        Self { max_participants: 100, max_publishers: 100, loudest: 3 }
     }
 }
 

@@ -263,7 +263,7 @@ async fn the_admin_api_needs_the_grant_and_hides_rooms_without_it() {
     let admin = bearer(Claims { room: String::from("mine"), admin: true, ..Claims::default() });
     assert_eq!(problem(fixture.get("/v1/rooms").await).await, is(401, "unauthorized"));
     assert_eq!(get("/v1/rooms", &publisher("demo")).await, is(403, "forbidden"));
-    fixture.app.created.insert("demo".into(), 5);
+    fixture.app.created.insert("demo".into(), fixture.app.default_limits());
     let hidden = fixture.send(Method::GET, "/v1/rooms/demo", &[("authorization", &admin)], "").await;
     let missing = fixture.send(Method::GET, "/v1/rooms/none", &[("authorization", &admin)], "").await;
     assert_eq!(hidden.status(), missing.status());

@@ -21,7 +21,7 @@ async fn publish(
     request: Request,
 ) -> Answered {
     let name: Arc<str> = room.as_str().into();
-    let max_participants = app.max_participants(&room);
+    let limits = app.room_limits(&room);
     session::create(&app, Protocol::Whip, source, &room, request, |entry| {
         Ok(Join {
             participant: new_participant_id(),
@@ -34,7 +34,8 @@ async fn publish(
             can_publish: true,
             can_subscribe: false,
             metadata: String::new(),
-            max_participants,
+            max_participants: limits.max_participants,
+            max_publishers: limits.max_publishers,
         })
     })
     .await

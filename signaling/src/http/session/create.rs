@@ -16,7 +16,7 @@ use weir_sfu::{Session, SfuError};
 
 use super::super::{Answered, fragment};
 use super::task::{Held, Ice};
-use super::{Protocol, SDP, content_type};
+use super::{Protocol, SDP, content_type, events, layer};
 use crate::app::App;
 use crate::auth::{self, Claims};
 use crate::config::IceServer;
@@ -115,7 +115,11 @@ async fn start(
     let secret = auth::random_text::<24>();
     let location = format!("/{}/{room}/{secret}", protocol.name());
     let ice = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
-    let headers = created_headers(&location, &ice.etag(), &app.config.ice_servers);
+    let mut headers = created_headers(&location, &ice.etag(), &app.config.ice_servers);
+    if protocol == Protocol::Whep {
+        let links = [events::link(&location), layer::link(&location)];
+        links.iter().for_each(|link| _ = HeaderValue::from_str(link).map(|value| headers.append(header::LINK, value)));
+    }
     let held = Held { protocol, room, identity, session, journey, offer: sdp, permit };
     app.sdp_sessions.hold(app, secret, held, ice);
     Ok(created(headers, answer.sdp))

@@ -1,6 +1,8 @@
 //! What WHIP and WHEP have in common: an offer becomes a session with a URL of its own.
 
 mod create;
+mod events;
+mod layer;
 mod resource;
 mod task;
 
@@ -56,7 +58,11 @@ pub(super) fn routes(protocol: Protocol, endpoint: MethodRouter<Arc<App>>) -> Ro
     let path = format!("/{}/{{room}}", protocol.name());
     let resource = format!("{path}/{{secret}}");
     let methods = axum::routing::get(resource::exists).patch(resource::patch).delete(resource::delete);
-    Router::new()
+    let extensions = match protocol {
+        Protocol::Whip => Router::new(),
+        Protocol::Whep => events::routes(&resource).merge(layer::routes(&resource)),
+    };
+    extensions
         .route(&path, endpoint.get(|| async { StatusCode::OK }).options(endpoint_options))
         .route(&resource, methods.options(resource_options))
         .layer(Extension(protocol))
@@ -73,6 +79,11 @@ async fn endpoint_options() -> Response {
 async fn resource_options() -> Response {
     let methods = "GET, HEAD, OPTIONS, PATCH, DELETE";
     (options(methods), [("accept-patch", super::fragment::CONTENT_TYPE)]).into_response()
+}
+
+/// The answer to `OPTIONS` on what an extension adds.
+fn preflight(methods: &'static str) -> Response {
+    (options(methods), ()).into_response()
 }
 
 /// Needs no token: browsers send none with a preflight.

@@ -25,7 +25,7 @@ pub(super) async fn exists(
 }
 
 /// Whoever knows the URL and has a token for the room, of the identity that made the session.
-fn authorize(
+pub(super) fn authorize(
     app: &App,
     protocol: Protocol,
     room: &str,

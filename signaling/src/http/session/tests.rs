@@ -148,7 +148,7 @@ async fn a_viewer_needs_a_room_and_something_in_it() {
     let fixture = Fixture::development();
     let watch = async |path: &str| post(&fixture, path, None, "recvonly").await;
     assert_eq!(problem(watch("/whep/demo").await).await, is(404, "not-found"));
-    fixture.app.created.insert("demo".into(), 10);
+    fixture.app.created.insert("demo".into(), fixture.app.default_limits());
     let response = watch("/whep/demo").await;
     assert!(response.headers().contains_key(header::RETRY_AFTER));
     assert_eq!(problem(response).await, is(409, "nothing-published"));
