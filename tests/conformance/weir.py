@@ -57,9 +57,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def token(binary, *grants):
+def token(binary, room, *grants):
     env = {**os.environ, "WEIR_KEYS": f"main:{SECRET}"}
-    command = [binary, "token", "--room", "conformance", "--identity", "suite", *grants]
+    command = [binary, "token", "--room", room, "--identity", "suite", *grants]
     return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -98,7 +98,9 @@ def main():
 def run(binary, extra, whole, limited, full, overflowing):
     command = [sys.executable, "-B", str(HERE / "conformance.py")]
     command += ["--whip", f"{whole.url}/whip/conformance", "--whep", f"{whole.url}/whep/conformance"]
-    command += ["--token", token(binary, "--publish", "--subscribe"), "--ungranted-token", token(binary)]
+    grants = ("--publish", "--subscribe")
+    command += ["--token", token(binary, "conformance", *grants)]
+    command += ["--ungranted-token", token(binary, "elsewhere", *grants)]
     command += ["--limited", f"{limited.url}/whip/conformance", "--full", f"{full.url}/whip/conformance"]
     command += ["--redirecting", f"{overflowing.url}/whip/conformance"]
     command += ["--offers", str(HERE.parent / "data" / "sdp"), *extra]

@@ -266,3 +266,95 @@ async fn a_new_session_of_an_identity_replaces_the_old() {
     assert_eq!(problem(delete(&token("bob")).await).await, is(403, "forbidden"));
     assert_eq!(delete(&ann).await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_viewer_may_come_before_the_room() {
+    let fixture = Fixture::development();
+    let response = post(&fixture, "/whep/demo?wait=true", None, "recvonly").await;
+    assert_eq!(response.status(), 201);
+    let without = post(&fixture, "/whep/demo", None, "recvonly").await;
+    assert_eq!(problem(without).await, is(409, "nothing-published"), "only who says so waits");
+    let bad = post(&fixture, "/whep/demo?wait=perhaps", None, "recvonly").await;
+    assert_eq!(problem(bad).await, is(400, "bad-request"));
+}
+
+#[tokio::test]
+async fn a_room_for_one_publisher_refuses_a_second_and_takes_the_same_one_again() {
+    let fixture = Fixture::with_keys();
+    let admin = bearer(Claims { room: "demo".into(), admin: true, ..Claims::default() });
+    let limits = r#"{"name":"demo","maxPublishers":1}"#;
+    let created = fixture.send(Method::POST, "/v1/rooms", &[("authorization", &admin)], limits).await;
+    assert_eq!(created.status(), 201);
+    let token = |sub: &str| bearer(Claims { room: "demo".into(), sub: sub.into(), publish: true, ..Claims::default() });
+    let publish = async |sub: &str| post(&fixture, "/whip/demo", Some(&token(sub)), "sendonly").await;
+    let first = publish("ann").await;
+    assert_eq!(first.status(), 201);
+    assert_eq!(problem(publish("bob").await).await, is(409, "publishers-full"));
+    assert_eq!(publish("ann").await.status(), 201, "an encoder that starts again");
+    assert_eq!(members(&fixture).await.len(), 1);
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The next piece of a stream of events.
+async fn event(body: &mut axum::body::BodyDataStream) -> Option<String> {
+    use futures_util::StreamExt;
+    let next = tokio::time::timeout(std::time::Duration::from_secs(5), body.next()).await;
+    let bytes = next.expect("an event in time")?.expect("bytes");
+    Some(String::from_utf8(bytes.into()).expect("text").trim().to_owned())
+}
+
+#[tokio::test]
+async fn a_viewer_is_told_what_goes_on_until_its_session_ends() {
+    let fixture = Fixture::development();
+    let publisher = value(&publish(&fixture).await, header::LOCATION);
+    let response = post(&fixture, "/whep/demo", None, "recvonly").await;
+    let links: Vec<_> = response.headers().get_all(header::LINK).iter().map(|l| l.to_str().expect("text")).collect();
+    assert!(links.iter().any(|link| link.contains("server-sent-events") && link.contains("layers,viewercount")));
+    let session = value(&response, header::LOCATION);
+    let sse = format!("{session}/sse");
+    let wanted = r#"["active","inactive","viewercount","reconnect"]"#;
+    let created = fixture.send(Method::POST, &sse, &[JSON], wanted).await;
+    assert_eq!(created.status(), 201);
+    let stream = fixture.get(&value(&created, header::LOCATION)).await;
+    assert_eq!(value(&stream, header::CONTENT_TYPE), "text/event-stream");
+    let mut events = stream.into_body().into_data_stream();
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: active\ndata: {}"));
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: viewercount\ndata: {\"viewercount\":1}"));
+    fixture.send(Method::DELETE, &publisher, &[], "").await;
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: inactive\ndata: {}"));
+    publish(&fixture).await;
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: active\ndata: {}"));
+    fixture.app.draining.cancel();
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: reconnect\ndata: {}"));
+    assert_eq!(fixture.send(Method::DELETE, &session, &[], "").await.status(), 200);
+    assert_eq!(event(&mut events).await, None, "the stream ends with its session");
+}
+
+#[tokio::test]
+async fn streams_and_choices_that_make_no_sense_are_refused() {
+    let fixture = Fixture::development();
+    publish(&fixture).await;
+    let session = value(&post(&fixture, "/whep/demo", None, "recvonly").await, header::LOCATION);
+    let cases = [
+        ("sse", JSON, r#"["weather"]"#, 400, "bad-message"),
+        ("sse", JSON, "{}", 400, "bad-message"),
+        ("sse", ("content-type", "text/plain"), "[]", 415, "unsupported-media-type"),
+        ("layer", JSON, r#"{"encodingId":"f"}"#, 409, "layer-unavailable"),
+        ("layer", JSON, r#"{"mediaId":"7"}"#, 409, "layer-unavailable"),
+        ("layer", JSON, r#"{"mediaId":"0"}"#, 409, "layer-unavailable"),
+        ("layer", JSON, r#"{"spatialLayerId":-1}"#, 400, "bad-message"),
+        ("layer", ("content-type", "text/plain"), "{}", 415, "unsupported-media-type"),
+    ];
+    for (extension, kind, body, status, code) in cases {
+        let response = fixture.send(Method::POST, &format!("{session}/{extension}"), &[kind], body).await;
+        assert_eq!(problem(response).await, is(status, code), "{extension} {body}");
+    }
+    let bound = r#"{"mediaId":"1","temporalLayerId":0}"#;
+    assert_eq!(fixture.send(Method::POST, &format!("{session}/layer"), &[JSON], bound).await.status(), 200);
+    let publisher = value(&publish(&fixture).await, header::LOCATION);
+    let response = fixture.send(Method::POST, &format!("{publisher}/sse"), &[JSON], "[]").await;
+    assert_eq!(problem(response).await, is(404, "not-found"), "WHIP has no such extension");
+    let response = fixture.get(&format!("{session}/sse/nothing")).await;
+    assert_eq!(problem(response).await, is(404, "not-found"));
+}
