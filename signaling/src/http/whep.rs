@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use serde::Deserialize;
 use weir_sfu::api::{Join, Role, Watch};
 
+use super::routes::Routes;
 use super::session::{self, Protocol};
 use super::{Answered, Source};
 use crate::app::{App, new_participant_id};
 use crate::error::{Code, Problem};
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Routes {
     session::routes(Protocol::Whep, axum::routing::post(watch))
 }
 

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
 use weir_sfu::api::{Join, Role, Watch};
 
+use super::routes::Routes;
 use super::session::{self, Protocol};
 use super::{Answered, Source};
 use crate::app::{App, new_participant_id};
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Routes {
     session::routes(Protocol::Whip, axum::routing::post(publish))
 }
 

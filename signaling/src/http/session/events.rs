@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use weir_sfu::api::MediaKind;
 use weir_sfu::watching::{Watched, WatchedLayer};
 
+use super::super::routes::Routes;
 use super::super::{Answered, Source};
 use super::resource::authorize;
 use super::{Protocol, content_type, preflight};
@@ -109,9 +109,9 @@ impl Streams {
     }
 }
 
-pub(super) fn routes(resource: &str) -> Router<Arc<App>> {
+pub(super) fn routes(resource: &str) -> Routes {
     let streams = format!("{resource}/sse");
-    Router::new()
+    Routes::default()
         .route(&streams, post(create).options(|| async { preflight("OPTIONS, POST") }))
         .route(
             &format!("{streams}/{{stream}}"),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -11,6 +10,7 @@ use axum::routing::post;
 use serde::Deserialize;
 use weir_sfu::watching::LayerChoice;
 
+use super::super::routes::Routes;
 use super::super::{Answered, Source};
 use super::resource::authorize;
 use super::{Protocol, content_type, preflight};
@@ -18,8 +18,8 @@ use crate::app::App;
 use crate::error::{Code, Problem};
 use crate::limits::{MAX_JSON_BYTES, read_text};
 
-pub(super) fn routes(resource: &str) -> Router<Arc<App>> {
-    Router::new().route(&format!("{resource}/layer"), post(choose).options(|| async { preflight("OPTIONS, POST") }))
+pub(super) fn routes(resource: &str) -> Routes {
+    Routes::default().route(&format!("{resource}/layer"), post(choose).options(|| async { preflight("OPTIONS, POST") }))
 }
 
 /// The `Link` of a new session.

@@ -8,12 +8,11 @@ mod task;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Extension;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 
+use super::routes::Routes;
 use crate::app::App;
 use crate::auth::Claims;
 use crate::error::{Code, Problem};
@@ -54,18 +53,18 @@ impl Protocol {
 }
 
 /// The endpoint and the resource of each session.
-pub(super) fn routes(protocol: Protocol, endpoint: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
+pub(super) fn routes(protocol: Protocol, endpoint: MethodRouter<Arc<App>>) -> Routes {
     let path = format!("/{}/{{room}}", protocol.name());
     let resource = format!("{path}/{{secret}}");
     let methods = axum::routing::get(resource::exists).patch(resource::patch).delete(resource::delete);
     let extensions = match protocol {
-        Protocol::Whip => Router::new(),
+        Protocol::Whip => Routes::default(),
         Protocol::Whep => events::routes(&resource).merge(layer::routes(&resource)),
     };
     extensions
         .route(&path, endpoint.get(|| async { StatusCode::OK }).options(endpoint_options))
         .route(&resource, methods.options(resource_options))
-        .layer(Extension(protocol))
+        .extended(protocol)
 }
 
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
