@@ -47,7 +47,9 @@ async fn a_chosen_encoding_is_the_best_that_a_viewer_gets() {
     let client = PeerBuilder::new().send_audio().send_video(&["q", "h", "f"]);
     let _publisher = open(&server.url("/whip/r"), None, client).await;
     let viewer = watch(&server, "r").await;
-    let layer = |viewer: &Peer| viewer.report().received.values().find(|r| r.video).and_then(|r| r.last_mark).map(|(_, layer)| layer);
+    let layer = |viewer: &Peer| {
+        viewer.report().received.values().find(|r| r.video).and_then(|r| r.last_mark).map(|(_, layer)| layer)
+    };
     eventually("the largest layer", || (layer(&viewer.peer) == Some(2)).then_some(())).await;
     let video = viewer.peer.lines().iter().find(|line| line.video).expect("a video line").mid.clone();
     let choose = async |choice: serde_json::Value| {

@@ -322,7 +322,11 @@ impl Session {
     }
 
     /// Bounds what a line gets of its track: that of this `a=mid`, or the first video line.
-    pub async fn choose(&self, media: Option<String>, choice: LayerChoice) -> Result<Result<(), ChoiceError>, SfuError> {
+    pub async fn choose(
+        &self,
+        media: Option<String>,
+        choice: LayerChoice,
+    ) -> Result<Result<(), ChoiceError>, SfuError> {
         match ask(&self.link, Command::Choose(self.id, media, choice)).await? {
             Reply::Choose(chosen) => Ok(chosen),
             _ => Err(SfuError::Stopped),

@@ -7,8 +7,8 @@ use crate::allocator::{Allocation, Class, LayerState, Reason, SlotRequest, Targe
 use crate::api::{Codec, MediaKind, Notice, Source};
 use crate::egress::Egress;
 use crate::room::{Room, Slot};
-use crate::watching::LayerChoice;
 use crate::track::{Cutting, Track};
+use crate::watching::LayerChoice;
 
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
 const UNKNOWN_LAYER: u64 = 2_000_000;
@@ -134,11 +134,16 @@ fn decodable(now: Instant, slot: &mut Slot, track: &Track) -> Vec<(Cutting, Laye
 }
 
 /// What of a track is not above a viewer's choice; none where that is all, or nothing.
-fn within(choice: &LayerChoice, track: &Track, cuttings: &[(Cutting, LayerState)]) -> Option<Vec<(Cutting, LayerState)>> {
+fn within(
+    choice: &LayerChoice,
+    track: &Track,
+    cuttings: &[(Cutting, LayerState)],
+) -> Option<Vec<(Cutting, LayerState)>> {
     if *choice == LayerChoice::default() {
         return None;
     }
-    let named = choice.encoding.as_ref().and_then(|name| (0..track.layers.len()).find(|l| track.layer_name(*l) == *name));
+    let named =
+        choice.encoding.as_ref().and_then(|name| (0..track.layers.len()).find(|l| track.layer_name(*l) == *name));
     let encodings = named.map(|best| track.up_to(best));
     let fits = |cutting: &Cutting| {
         encodings.as_ref().is_none_or(|encodings| encodings.contains(&cutting.encoding))

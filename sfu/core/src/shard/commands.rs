@@ -108,7 +108,8 @@ impl Shard {
             return Err(JoinError::RoomFull { limit: join.max_participants });
         }
         if join.role == Role::Publisher {
-            let publishing = existing.map_or(0, |room| self.count_publishers(room, |key| self.is_same(key, join.role, &join.identity)));
+            let publishing = existing
+                .map_or(0, |room| self.count_publishers(room, |key| self.is_same(key, join.role, &join.identity)));
             if publishing >= join.max_publishers {
                 return Err(JoinError::PublishersFull { limit: join.max_publishers });
             }

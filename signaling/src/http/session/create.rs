@@ -90,13 +90,7 @@ impl Entry {
 }
 
 /// Joins the room, answers the offer and keeps the session.
-async fn start(
-    app: &Arc<App>,
-    protocol: Protocol,
-    join: Join,
-    permit: OwnedSemaphorePermit,
-    body: Body,
-) -> Answered {
+async fn start(app: &Arc<App>, protocol: Protocol, join: Join, permit: OwnedSemaphorePermit, body: Body) -> Answered {
     let sdp = read_offer(body).await?;
     let client = fragment::read(&sdp).map_err(|_| Problem::new(Code::BadOffer, "the body is not SDP"))?;
     let (room, identity, role) = (Arc::clone(&join.room), join.identity.clone(), join.role);

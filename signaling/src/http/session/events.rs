@@ -111,12 +111,10 @@ impl Streams {
 
 pub(super) fn routes(resource: &str) -> Routes {
     let streams = format!("{resource}/sse");
-    Routes::default()
-        .route(&streams, post(create).options(|| async { preflight("OPTIONS, POST") }))
-        .route(
-            &format!("{streams}/{{stream}}"),
-            get(read).delete(delete).options(|| async { preflight("DELETE, GET, HEAD, OPTIONS") }),
-        )
+    Routes::default().route(&streams, post(create).options(|| async { preflight("OPTIONS, POST") })).route(
+        &format!("{streams}/{{stream}}"),
+        get(read).delete(delete).options(|| async { preflight("DELETE, GET, HEAD, OPTIONS") }),
+    )
 }
 
 /// The `Link` of a new session.

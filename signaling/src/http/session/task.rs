@@ -63,8 +63,17 @@ enum Ask {
     Leave(oneshot::Sender<()>),
     /// Look now at what is watched.
     Look(oneshot::Sender<()>),
-    Choose { media: Option<String>, choice: LayerChoice, reply: oneshot::Sender<Result<(), Problem>> },
-    Restart { expected: Option<String>, ufrag: String, pwd: String, reply: oneshot::Sender<Result<Restarted, Problem>> },
+    Choose {
+        media: Option<String>,
+        choice: LayerChoice,
+        reply: oneshot::Sender<Result<(), Problem>>,
+    },
+    Restart {
+        expected: Option<String>,
+        ufrag: String,
+        pwd: String,
+        reply: oneshot::Sender<Result<Restarted, Problem>>,
+    },
 }
 
 /// ICE was restarted.
