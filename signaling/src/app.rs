@@ -17,6 +17,15 @@ use crate::metrics::Metrics;
 use crate::origins::Origins;
 use crate::ws::resume::Resumes;
 
+/// How many a room may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RoomLimits {
+    /// Participants, viewers not counted.
+    pub(crate) max_participants: usize,
+    /// Of them, those that may publish.
+    pub(crate) max_publishers: usize,
+}
+
 /// What all handlers share.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -30,8 +39,8 @@ pub(crate) struct App {
     pub(crate) sdp_sessions: SdpSessions,
     /// Members over WebSocket by the word that resumes them.
     pub(crate) resumes: Resumes,
-    /// Rooms made by `POST /v1/rooms`, with the most participants each may hold.
-    pub(crate) created: DashMap<Arc<str>, usize>,
+    /// Rooms made by `POST /v1/rooms`, with the limits of each.
+    pub(crate) created: DashMap<Arc<str>, RoomLimits>,
     /// Cancelled when the server begins to stop.
     pub(crate) draining: CancellationToken,
     /// The tasks that hold sessions.
@@ -56,9 +65,15 @@ impl App {
         }
     }
 
-    /// The most participants of a room: what it was created with, else the configured.
-    pub(crate) fn max_participants(&self, room: &str) -> usize {
-        self.created.get(room).map_or(self.config.rooms.max_participants, |limit| *limit)
+    /// The limits of a room: what it was created with, else the configured.
+    pub(crate) fn room_limits(&self, room: &str) -> RoomLimits {
+        self.created.get(room).map_or_else(|| self.default_limits(), |limits| *limits)
+    }
+
+    /// The limits of rooms that were not created with others.
+    pub(crate) fn default_limits(&self) -> RoomLimits {
+        let rooms = &self.config.rooms;
+        RoomLimits { max_participants: rooms.max_participants, max_publishers: rooms.max_publishers }
     }
 
     /// A problem to answer while the server stops.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use figment::value::Value;
 
 use crate::auth::{self, Claims};
-use crate::config::{Config, ConfigError, Flags, Sources, load};
+use crate::config::{Config, ConfigError, Flags, Sources, load, of_kubernetes};
 use crate::{Server, VERSION, serve, telemetry};
 
 /// How long what still runs may take after the server has stopped.
@@ -165,8 +165,12 @@ fn configuration(sources: &Sources) -> Result<Config, String> {
 }
 
 fn run(args: ServeArgs) -> Done {
-    let config = configuration(&args.sources())?;
+    let sources = args.sources();
+    let config = configuration(&sources)?;
     let _telemetry = telemetry::init(&config.telemetry).map_err(|error| error.to_string())?;
+    for name in of_kubernetes(&sources.env) {
+        tracing::debug!(name, "not a setting: Kubernetes sets it for a service of this name");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     let development = config.development();

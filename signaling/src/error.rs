@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use weir_sfu::SfuError;
 use weir_sfu::api::{JoinError, OfferError};
+use weir_sfu::watching::ChoiceError;
 
 /// What happened, in a word that programs may rely on. Never renamed, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -34,6 +35,10 @@ pub(crate) enum Code {
     RoomExists,
     /// The room exists, but nobody publishes in it yet.
     NothingPublished,
+    /// As many publish in the room as may.
+    PublishersFull,
+    /// No such layer, or none to choose from now.
+    LayerUnavailable,
     /// The session ended while it was being set up.
     SessionEnded,
     /// A conditional request whose `If-Match` names an ICE session of the past.
@@ -82,7 +87,11 @@ impl Code {
             Self::NotFound | Self::ResumeFailed => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::RoomExists | Self::NothingPublished | Self::SessionEnded => StatusCode::CONFLICT,
+            Self::RoomExists
+            | Self::NothingPublished
+            | Self::PublishersFull
+            | Self::LayerUnavailable
+            | Self::SessionEnded => StatusCode::CONFLICT,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge | Self::OfferTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -107,6 +116,8 @@ impl Code {
             Self::MethodNotAllowed => "Method not allowed",
             Self::RoomExists => "The room exists already",
             Self::NothingPublished => "Nothing to watch yet",
+            Self::PublishersFull => "Somebody publishes already",
+            Self::LayerUnavailable => "There is no such layer",
             Self::SessionEnded => "The session has ended",
             Self::PreconditionFailed => "Another ICE session",
             Self::PreconditionRequired => "If-Match is needed",
@@ -255,7 +266,19 @@ impl From<JoinError> for Problem {
         let code = match error {
             JoinError::UnknownRoom | JoinError::UnknownSource => Code::NotFound,
             JoinError::RoomFull { .. } => Code::RoomFull,
+            JoinError::PublishersFull { .. } => Code::PublishersFull,
             JoinError::NothingPublished => Code::NothingPublished,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ChoiceError> for Problem {
+    fn from(error: ChoiceError) -> Self {
+        let code = match error {
+            ChoiceError::UnknownMedia(_) | ChoiceError::UnknownEncoding(_) => Code::LayerUnavailable,
+            ChoiceError::NothingShown => Code::NothingPublished,
+            ChoiceError::Gone => Code::NotFound,
         };
         Self::new(code, error.to_string())
     }
@@ -268,6 +291,7 @@ impl From<OfferError> for Problem {
             OfferError::Malformed(_) => Code::BadOffer,
             OfferError::Unacceptable(_) => Code::UnacceptableOffer,
             OfferError::Forbidden(_) => Code::Forbidden,
+            OfferError::Taken(_) => Code::PublishersFull,
             OfferError::Gone => Code::SessionEnded,
         };
         Self::new(code, error.to_string())
@@ -320,6 +344,7 @@ mod tests {
             OfferError::Malformed(String::new()),
             OfferError::Unacceptable(String::new()),
             OfferError::Forbidden(String::new()),
+            OfferError::Taken(String::new()),
             OfferError::Gone,
         ];
         for error in errors {

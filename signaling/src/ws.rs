@@ -170,7 +170,8 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
         can_publish: claims.publish,
         can_subscribe: claims.subscribe,
         metadata: join.metadata,
-        max_participants: app.max_participants(room),
+        max_participants: app.room_limits(room).max_participants,
+        max_publishers: app.room_limits(room).max_publishers,
     };
     let (session, joined) = app.sfu.join(request).await??;
     journey.joined();

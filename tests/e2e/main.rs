@@ -6,6 +6,7 @@ mod lifecycle;
 mod recorded_offers;
 mod sessions;
 mod tokens;
+mod whep;
 
 use std::time::Duration;
 

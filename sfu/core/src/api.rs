@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::allocator::Reason;
+use crate::watching::{ChoiceError, LayerChoice, Watched};
 
 /// Names a participant for its whole life in a room. Random, 64 bits; not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,7 +158,8 @@ pub struct Join {
     pub participant: ParticipantId,
     /// The room's name.
     pub room: Arc<str>,
-    /// Make the room if there is none of that name. Without it, an unknown room is an error.
+    /// Make the room if there is none of that name. Without it, an unknown room is an error. A viewer that makes rooms
+    /// may also come before the publisher.
     pub create: bool,
     /// The name to show.
     pub name: String,
@@ -176,6 +178,8 @@ pub struct Join {
     pub metadata: String,
     /// The most participants this room may hold, viewers not counted.
     pub max_participants: usize,
+    /// The most of them that may publish.
+    pub max_publishers: usize,
 }
 
 /// The room as it stands when a participant has entered.
@@ -195,6 +199,12 @@ pub enum JoinError {
     #[error("the room is full: it holds {limit} participants at most")]
     RoomFull {
         /// The most it may hold.
+        limit: usize,
+    },
+    /// As many publish as may.
+    #[error("somebody publishes already: at most {limit} may in this room")]
+    PublishersFull {
+        /// The most that may.
         limit: usize,
     },
     /// The viewer names a participant or a track that is not there.
@@ -262,6 +272,9 @@ pub enum OfferError {
     /// The participant has no grant for what it offers.
     #[error("not allowed: {0}")]
     Forbidden(String),
+    /// As many publish in this room as may.
+    #[error("somebody publishes already: {0}")]
+    Taken(String),
     /// The participant is gone.
     #[error("the session has ended")]
     Gone,
@@ -318,6 +331,10 @@ pub enum Command {
     Resume(ParticipantId),
     /// What a participant of a room receives, and why. Answered with [`Reply::Subscriptions`].
     Subscriptions(Arc<str>, ParticipantId),
+    /// What a viewer watches. Answered with [`Reply::Watched`].
+    Watched(ParticipantId),
+    /// Bound what the line of this `a=mid` gets, or the first video line. Answered with [`Reply::Choose`].
+    Choose(ParticipantId, Option<String>, LayerChoice),
     /// Counters and gauges. Answered with [`Reply::Stats`].
     Stats,
     /// Close everyone. Answered with [`Reply::Done`].
@@ -335,6 +352,10 @@ pub enum Reply {
     Rooms(Vec<RoomInfo>),
     /// To [`Command::Subscriptions`]; none if there is no such participant.
     Subscriptions(Option<Vec<SubscriptionInfo>>),
+    /// To [`Command::Watched`]; none if there is no such participant.
+    Watched(Option<Watched>),
+    /// To [`Command::Choose`].
+    Choose(Result<(), ChoiceError>),
     /// To [`Command::Stats`].
     Stats(Box<crate::stats::Stats>),
     /// To [`Command::CloseRoom`] and [`Command::Shutdown`]: whether there was anything to do.

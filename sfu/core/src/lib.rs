@@ -10,6 +10,7 @@ pub mod forward;
 pub mod fuzzing;
 pub mod shard;
 pub mod stats;
+pub mod watching;
 
 mod demux;
 mod dominant;
@@ -23,6 +24,7 @@ mod pacing;
 mod participant;
 mod room;
 mod sdp;
+mod sdp_form;
 mod speaker;
 mod timers;
 mod track;

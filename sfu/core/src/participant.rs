@@ -23,6 +23,7 @@ use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::pacing::Debt;
 use crate::sdp::{self, MediaLine};
+use crate::sdp_form;
 
 /// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
 /// Measured: the largest drain of a browser's join (ICE, DTLS flight, first feedback) is under 40 turns.
@@ -210,6 +211,7 @@ impl Participant {
         rng: &mut StdRng,
     ) -> Result<Accepted, OfferError> {
         let read = sdp::read_offer(text, self.role)?;
+        sdp_form::check(text)?;
         let offer = guarded(|| SdpOffer::from_sdp_string(&read.sdp))
             .map_err(|()| OfferError::Malformed("it breaks the parser".into()))?
             .map_err(|e| OfferError::Malformed(e.to_string()))?;

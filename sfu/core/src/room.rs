@@ -13,6 +13,7 @@ use crate::egress::Egress;
 use crate::participant::SendFormat;
 use crate::speaker;
 use crate::track::Track;
+use crate::watching::LayerChoice;
 
 /// A room. Participants are named by their keys in the shard, tracks by their keys here.
 #[derive(Debug)]
@@ -149,6 +150,10 @@ pub(crate) struct Member {
     pub identity: String,
     pub metadata: String,
     pub watch: Watch,
+    /// The identity of the participant that it watches, who may come back under another id.
+    pub watched_identity: String,
+    /// The most that may publish in its room.
+    pub max_publishers: usize,
     pub can_publish: bool,
     pub can_subscribe: bool,
     /// The server fills slots that name no track.
@@ -195,6 +200,10 @@ pub(crate) struct Slot {
     /// The client says that it is not on screen.
     pub hidden: bool,
     pub priority: u8,
+    /// The best that the client wants of the track.
+    pub choice: LayerChoice,
+    /// Counts its choices.
+    pub choices: u8,
     pub egress: Egress,
 }
 

@@ -6,6 +6,7 @@ mod commands;
 mod media;
 mod queries;
 mod rooms;
+mod watching;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;

@@ -232,6 +232,7 @@ fn a_full_room_and_a_replaced_identity_are_told_so() {
             can_subscribe: true,
             metadata: String::new(),
             max_participants: limit,
+            max_publishers: usize::MAX,
         };
         let Some(Reply::Join(result)) = net.command(Command::Join(Box::new(join))) else { panic!("no reply") };
         (id, result.map(|j| j.participants.len()))

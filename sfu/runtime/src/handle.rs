@@ -16,6 +16,7 @@ use weir_core::api::{
 };
 use weir_core::shard::{Shard, ShardConfig, new_certificate};
 use weir_core::stats::Stats;
+use weir_core::watching::{ChoiceError, LayerChoice, Watched};
 
 use crate::socket::{self, MediaSocket};
 use crate::worker::{Control, Link, Worker, queues};
@@ -310,6 +311,26 @@ impl Session {
     /// Sets one's own metadata.
     pub fn set_metadata(&self, metadata: String) -> Result<(), SfuError> {
         self.command(Command::Metadata(self.id, metadata))
+    }
+
+    /// What a viewer watches now; none if its stay has ended.
+    pub async fn watched(&self) -> Result<Option<Watched>, SfuError> {
+        match ask(&self.link, Command::Watched(self.id)).await? {
+            Reply::Watched(watched) => Ok(watched),
+            _ => Err(SfuError::Stopped),
+        }
+    }
+
+    /// Bounds what a line gets of its track: that of this `a=mid`, or the first video line.
+    pub async fn choose(
+        &self,
+        media: Option<String>,
+        choice: LayerChoice,
+    ) -> Result<Result<(), ChoiceError>, SfuError> {
+        match ask(&self.link, Command::Choose(self.id, media, choice)).await? {
+            Reply::Choose(chosen) => Ok(chosen),
+            _ => Err(SfuError::Stopped),
+        }
     }
 
     /// Leaves the room.

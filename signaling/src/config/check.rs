@@ -23,6 +23,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     check_keys(config, &mut say);
     check_addresses(config, &mut say);
     check_http(config, &mut say);
+    check_overflow(config, &mut say);
     check_numbers(config, &mut say);
     check_telemetry(config, &mut say);
     findings
@@ -106,9 +107,20 @@ fn check_http(config: &Config, say: &mut impl FnMut(&'static str, String)) {
     }
 }
 
+fn check_overflow(config: &Config, say: &mut impl FnMut(&'static str, String)) {
+    let Some(overflow) = &config.limits.overflow else { return };
+    let host = overflow.strip_prefix("https://").or_else(|| overflow.strip_prefix("http://"));
+    let plain = |host: &str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@".contains(&b));
+    if !host.is_some_and(plain) {
+        let message = format!("\"{overflow}\" is no server: write scheme and host only, \"https://weir2.example.org\"");
+        say("limits.overflow", message);
+    }
+}
+
 fn check_numbers(config: &Config, say: &mut impl FnMut(&'static str, String)) {
-    let at_least_one: [(&'static str, usize); 6] = [
+    let at_least_one: [(&'static str, usize); 7] = [
         ("rooms.max_participants", config.rooms.max_participants),
+        ("rooms.max_publishers", config.rooms.max_publishers),
         ("rooms.loudest", config.rooms.loudest),
         ("limits.max_sessions", config.limits.max_sessions),
         ("limits.max_created_rooms", config.limits.max_created_rooms),

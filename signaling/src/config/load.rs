@@ -159,7 +159,7 @@ fn from_env(env: &[(String, String)]) -> Result<Vec<Setting>, ConfigError> {
         let Some(rest) = name.strip_prefix("WEIR_") else {
             continue;
         };
-        if rest == "CONFIG" {
+        if rest == "CONFIG" || is_of_kubernetes(rest) {
             continue;
         }
         let path = if rest == "LOG" { String::from("telemetry.log") } else { env_path(rest) };
@@ -171,6 +171,23 @@ fn from_env(env: &[(String, String)]) -> Result<Vec<Setting>, ConfigError> {
         settings.push(Setting { from: name.clone(), path, value });
     }
     Ok(settings)
+}
+
+/// The variables among these that Kubernetes sets in every container beside a service named `weir`: they look like
+/// settings, and are none.
+pub fn of_kubernetes(env: &[(String, String)]) -> impl Iterator<Item = &str> {
+    let named = env.iter().filter_map(|(name, _)| Some((name, name.strip_prefix("WEIR_")?)));
+    named.filter(|(_, rest)| is_of_kubernetes(rest)).map(|(name, _)| &**name)
+}
+
+/// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT`, `PORT_8080_TCP`, `PORT_3478_UDP_ADDR`.
+fn is_of_kubernetes(rest: &str) -> bool {
+    let Some(port) = rest.strip_prefix("PORT_") else {
+        return rest == "PORT" || rest.starts_with("SERVICE_");
+    };
+    let mut parts = port.splitn(3, '_');
+    let number = parts.next().is_some_and(|number| number.parse::<u16>().is_ok());
+    number && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
 }
 
 fn env_path(rest: &str) -> String {
@@ -281,6 +298,26 @@ mod tests {
         let text = message(with_file("", &[("WEIR_HTTP_PORT", "80")], Vec::new()));
         assert!(text.contains("WEIR_HTTP_PORT"), "{text}");
         assert!(message(with_file("", &[("WEIR_HTTP", "x")], Vec::new())).contains("WEIR_HTTP"));
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_named_weir_is_passed_over() {
+        let injected = [
+            ("WEIR_SERVICE_HOST", "10.0.0.1"),
+            ("WEIR_SERVICE_PORT", "8080"),
+            ("WEIR_SERVICE_PORT_HTTP", "8080"),
+            ("WEIR_PORT", "tcp://10.0.0.1:8080"),
+            ("WEIR_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("WEIR_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("WEIR_PORT_3478_UDP_PROTO", "udp"),
+        ];
+        let config = with_file("", &injected, Vec::new()).expect("a configuration");
+        assert_eq!(config.http.addr, Config::default().http.addr);
+        let env: Vec<_> = injected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(of_kubernetes(&env).count(), injected.len());
+        for typo in ["WEIR_HTPP_ADDR", "WEIR_PORTS", "WEIR_PORT_HTTP", "WEIR_PORT_8080", "WEIR_SERVICE"] {
+            assert!(message(with_file("", &[(typo, "x")], Vec::new())).contains(typo), "{typo}");
+        }
     }
 
     #[test]

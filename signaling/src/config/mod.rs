@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Finding, check, mend_public_bind};
-pub use load::{ConfigError, Flags, Sources, load};
+pub use load::{ConfigError, Flags, Sources, load, of_kubernetes};
 pub use secret::Secret;
 
 /// Everything that can be set.
@@ -94,13 +94,15 @@ impl Default for Media {
 pub struct Rooms {
     /// The most participants of a room, viewers not counted.
     pub max_participants: usize,
+    /// The most participants of a room that may publish; the next is refused (409). 1: a stage for one.
+    pub max_publishers: usize,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { max_participants: 100, loudest: 3 }
+        Self { max_participants: 100, max_publishers: 100, loudest: 3 }
     }
 }
 
@@ -116,11 +118,20 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// How many such requests may come at once.
     pub request_burst: u32,
+    /// Another Weir, `https://weir2.example.org`: while this one is full or stops, WHIP and WHEP clients are sent there
+    /// (307) instead of told to try again (503). It must take the same tokens.
+    pub overflow: Option<String>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_sessions: 10_000, max_created_rooms: 10_000, requests_per_second: 50, request_burst: 200 }
+        Self {
+            max_sessions: 10_000,
+            max_created_rooms: 10_000,
+            requests_per_second: 50,
+            request_burst: 200,
+            overflow: None,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod fragment;
 mod health;
 mod rooms;
+mod routes;
 pub(crate) mod session;
 mod web;
 mod whep;
@@ -22,22 +23,24 @@ use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use self::routes::Routes;
 use crate::app::App;
 use crate::error::{self, Problem};
 use crate::limits::REQUEST_TIMEOUT;
 use crate::ws;
 
+/// The document that `/openapi.json` is, kept by hand; a test holds it against the routes.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Every route.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    let admin = Router::new()
+fn routes() -> Routes {
+    Routes::default()
         .route("/v1/rooms", get(rooms::list).post(rooms::create))
         .route("/v1/rooms/{room}", get(rooms::show).delete(rooms::close))
         .route("/v1/rooms/{room}/participants", get(rooms::participants))
         .route("/v1/rooms/{room}/participants/{id}", delete(rooms::remove))
         .route("/v1/rooms/{room}/participants/{id}/subscriptions", get(rooms::subscriptions))
-        .route("/v1/rooms/{room}/participants/{id}/tracks/{track}/mute", post(rooms::mute));
-    Router::new()
-        .merge(admin)
+        .route("/v1/rooms/{room}/participants/{id}/tracks/{track}/mute", post(rooms::mute))
         .merge(whip::routes())
         .merge(whep::routes())
         .merge(web::routes())
@@ -46,6 +49,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))
+}
+
+/// Every route, with what all of them have in common.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    routes()
+        .into_router()
         .fallback(|| async { Problem::not_found() })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))

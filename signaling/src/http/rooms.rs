@@ -17,7 +17,7 @@ use serde_json::json as value;
 use weir_sfu::api::{ParticipantId, RoomInfo, TrackId};
 
 use super::{Answered, Source, json};
-use crate::app::App;
+use crate::app::{App, RoomLimits};
 use crate::auth::{self, Claims};
 use crate::error::{Code, Problem};
 use crate::limits::{MAX_JSON_BYTES, read_text};
@@ -69,17 +69,22 @@ struct Room {
     #[serde(flatten)]
     info: RoomInfo,
     max_participants: usize,
+    max_publishers: usize,
 }
 
 impl Room {
     fn new(app: &App, info: RoomInfo) -> Self {
-        let max_participants = app.max_participants(&info.name);
-        Self { info, max_participants }
+        let limits = app.room_limits(&info.name);
+        Self::with(info, limits)
     }
 
     /// Created, and nobody in it.
-    fn empty(name: Arc<str>, max_participants: usize) -> Self {
-        Self { info: RoomInfo { name, participants: Vec::new(), viewers: 0 }, max_participants }
+    fn empty(name: Arc<str>, limits: RoomLimits) -> Self {
+        Self::with(RoomInfo { name, participants: Vec::new(), viewers: 0 }, limits)
+    }
+
+    fn with(info: RoomInfo, limits: RoomLimits) -> Self {
+        Self { info, max_participants: limits.max_participants, max_publishers: limits.max_publishers }
     }
 }
 
@@ -89,8 +94,8 @@ async fn find(app: &App, admin: &Admin, name: &str) -> Result<Room, Problem> {
     if let Some(info) = app.sfu.rooms(Some(Arc::clone(&name))).await?.into_iter().next() {
         return Ok(Room::new(app, info));
     }
-    let created = app.created.get(&name).map(|limit| *limit);
-    created.map(|limit| Room::empty(name, limit)).ok_or_else(Problem::not_found)
+    let created = app.created.get(&name).map(|limits| *limits);
+    created.map(|limits| Room::empty(name, limits)).ok_or_else(Problem::not_found)
 }
 
 /// `GET /v1/rooms`: those that the token administers.
@@ -114,9 +119,10 @@ pub(super) async fn list(State(app): State<Arc<App>>, admin: Admin) -> Answered 
 struct CreateRoom {
     name: String,
     max_participants: Option<usize>,
+    max_publishers: Option<usize>,
 }
 
-/// `POST /v1/rooms {name, maxParticipants?}`: settles the limits of a room before anybody is in it.
+/// `POST /v1/rooms {name, maxParticipants?, maxPublishers?}`: settles the limits of a room before anybody is in it.
 pub(super) async fn create(State(app): State<Arc<App>>, admin: Admin, body: Body) -> Answered {
     if !admin.0.admin {
         return Err(Problem::new(Code::Forbidden, "the token has no admin grant"));
@@ -126,9 +132,13 @@ pub(super) async fn create(State(app): State<Arc<App>>, admin: Admin, body: Body
     if !admin.0.administers(&wanted.name) {
         return Err(Problem::new(Code::Forbidden, "the token is of another room"));
     }
-    let limit = wanted.max_participants.unwrap_or(app.config.rooms.max_participants);
-    if limit == 0 {
-        return Err(Problem::new(Code::BadMessage, "maxParticipants is at least 1"));
+    let usual = app.default_limits();
+    let limits = RoomLimits {
+        max_participants: wanted.max_participants.unwrap_or(usual.max_participants),
+        max_publishers: wanted.max_publishers.unwrap_or(usual.max_publishers),
+    };
+    if limits.max_participants == 0 || limits.max_publishers == 0 {
+        return Err(Problem::new(Code::BadMessage, "maxParticipants and maxPublishers are at least 1"));
     }
     let name: Arc<str> = wanted.name.into();
     let taken = || Problem::new(Code::RoomExists, "there is a room of that name");
@@ -140,10 +150,10 @@ pub(super) async fn create(State(app): State<Arc<App>>, admin: Admin, body: Body
     }
     match app.created.entry(Arc::clone(&name)) {
         Entry::Occupied(_) => return Err(taken()),
-        Entry::Vacant(entry) => entry.insert(limit),
+        Entry::Vacant(entry) => entry.insert(limits),
     };
     let location = [(header::LOCATION, format!("/v1/rooms/{name}"))];
-    Ok((location, json(StatusCode::CREATED, &Room::empty(name, limit))).into_response())
+    Ok((location, json(StatusCode::CREATED, &Room::empty(name, limits))).into_response())
 }
 
 async fn read<T: for<'de> Deserialize<'de>>(body: Body) -> Result<T, Problem> {

@@ -263,7 +263,7 @@ async fn the_admin_api_needs_the_grant_and_hides_rooms_without_it() {
     let admin = bearer(Claims { room: String::from("mine"), admin: true, ..Claims::default() });
     assert_eq!(problem(fixture.get("/v1/rooms").await).await, is(401, "unauthorized"));
     assert_eq!(get("/v1/rooms", &publisher("demo")).await, is(403, "forbidden"));
-    fixture.app.created.insert("demo".into(), 5);
+    fixture.app.created.insert("demo".into(), fixture.app.default_limits());
     let hidden = fixture.send(Method::GET, "/v1/rooms/demo", &[("authorization", &admin)], "").await;
     let missing = fixture.send(Method::GET, "/v1/rooms/none", &[("authorization", &admin)], "").await;
     assert_eq!(hidden.status(), missing.status());
@@ -308,4 +308,34 @@ async fn a_websocket_is_refused_to_foreign_pages_and_other_protocols() {
     assert_eq!(problem(fixture.send(Method::GET, path, &foreign, "").await).await, is(403, "forbidden"));
     assert_eq!(problem(fixture.get("/v1/rooms/-/ws").await).await, is(400, "bad-room-name"));
     assert!(fixture.get(path).await.status().is_client_error(), "no upgrade asked for");
+}
+
+/// What a path is in the document: `{path}` for axum's `{*path}`.
+fn documented(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
+#[tokio::test]
+async fn the_openapi_document_holds_every_route_and_method_and_no_other() {
+    let fixture = Fixture::development();
+    let response = fixture.get("/openapi.json").await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    let document: serde_json::Value = serde_json::from_str(&text(response).await).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    let all = routes();
+    let mut ours: Vec<_> = all.paths().iter().map(|path| documented(path)).collect();
+    let mut theirs: Vec<_> = paths.keys().cloned().collect();
+    ours.sort();
+    theirs.sort();
+    assert_eq!(ours, theirs);
+    for path in all.paths() {
+        let response = fixture.send(Method::TRACE, &path.replace(['{', '}', '*'], ""), &[], "").await;
+        assert_eq!(response.status(), 405, "{path}");
+        let allowed = response.headers()[header::ALLOW].to_str().expect("text");
+        let mut allowed: Vec<_> = allowed.split(',').map(|m| m.trim().to_lowercase()).filter(|m| m != "head").collect();
+        let mut listed: Vec<_> = paths[&documented(path)].as_object().expect("methods").keys().cloned().collect();
+        allowed.sort();
+        listed.sort();
+        assert_eq!(allowed, listed, "{path}");
+    }
 }

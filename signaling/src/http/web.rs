@@ -1,15 +1,12 @@
 //! The web app, embedded in the binary.
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::app::App;
+use super::routes::Routes;
 use crate::error::Problem;
 
 /// The files below `signaling/web`. A debug build reads them from disk on every request.
@@ -27,8 +24,8 @@ const PERMISSIONS_POLICY: HeaderValue =
     HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self), geolocation=()");
 
 /// Pages, assets and the client library.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::default()
         .route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
         .route("/r/{room}", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
         .route("/watch/{room}", get(|headers: HeaderMap| async move { page("watch.html", &headers) }))

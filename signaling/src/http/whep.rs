@@ -1,19 +1,19 @@
-//! `POST /whep/{room}[?participant=&track=]`: watching over WHEP (draft-ietf-wish-whep).
+//! `POST /whep/{room}[?participant=&track=&wait=true]`: watching over WHEP (draft-ietf-wish-whep).
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use serde::Deserialize;
 use weir_sfu::api::{Join, Role, Watch};
 
-use super::session::{self, Entry, Protocol};
+use super::routes::Routes;
+use super::session::{self, Protocol};
 use super::{Answered, Source};
 use crate::app::{App, new_participant_id};
 use crate::error::{Code, Problem};
 
-pub(super) fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Routes {
     session::routes(Protocol::Whep, axum::routing::post(watch))
 }
 
@@ -21,6 +21,9 @@ pub(super) fn routes() -> Router<Arc<App>> {
 struct Named {
     participant: Option<String>,
     track: Option<String>,
+    /// Come before the publisher: the session is made all the same, and plays when there is something to play.
+    #[serde(default)]
+    wait: bool,
 }
 
 async fn watch(
@@ -30,31 +33,36 @@ async fn watch(
     named: Result<Query<Named>, QueryRejection>,
     request: Request,
 ) -> Answered {
-    let entry = Entry::check(&app, Protocol::Whep, source, &room, &request)?;
-    let watch = source_named(named)?;
-    let join = Join {
-        participant: new_participant_id(),
-        room: room.as_str().into(),
-        create: false,
-        name: entry.display_name(Protocol::Whep),
-        identity: entry.claims.sub,
-        role: Role::Viewer,
-        watch,
-        can_publish: false,
-        can_subscribe: true,
-        metadata: String::new(),
-        max_participants: app.max_participants(&room),
-    };
-    session::start(&app, Protocol::Whep, join, request.into_body()).await
+    let name: Arc<str> = room.as_str().into();
+    let limits = app.room_limits(&room);
+    session::create(&app, Protocol::Whep, source, &room, request, |entry| {
+        let (watch, wait) = source_named(named)?;
+        Ok(Join {
+            participant: new_participant_id(),
+            room: name,
+            create: wait,
+            name: entry.display_name(Protocol::Whep),
+            identity: entry.claims.sub,
+            role: Role::Viewer,
+            watch,
+            can_publish: false,
+            can_subscribe: true,
+            metadata: String::new(),
+            max_participants: limits.max_participants,
+            max_publishers: limits.max_publishers,
+        })
+    })
+    .await
 }
 
-fn source_named(named: Result<Query<Named>, QueryRejection>) -> Result<Watch, Problem> {
+fn source_named(named: Result<Query<Named>, QueryRejection>) -> Result<(Watch, bool), Problem> {
     let bad = |detail: &str| Problem::new(Code::BadRequest, detail);
     let Query(named) = named.map_err(|_| bad("the query cannot be read"))?;
     let participant = named.participant.map(|id| id.parse()).transpose();
     let track = named.track.map(|id| id.parse()).transpose();
-    Ok(Watch {
+    let watch = Watch {
         participant: participant.map_err(|_| bad("participant is not the id of a participant"))?,
         track: track.map_err(|_| bad("track is not the id of a track"))?,
-    })
+    };
+    Ok((watch, named.wait))
 }

@@ -139,7 +139,7 @@ impl Member {
             resume: &self.resume,
             limits: RoomLimits {
                 slots: SlotLimits { audio: self.app.config.rooms.loudest, video: MAX_VIDEO_SLOTS },
-                participants: self.app.max_participants(&self.room),
+                participants: self.app.room_limits(&self.room).max_participants,
             },
         };
         match link.send(&joined).await {

@@ -171,6 +171,7 @@ impl World {
             can_subscribe: true,
             metadata: String::new(),
             max_participants: 1000,
+            max_publishers: usize::MAX,
         };
         let reply = self.command(Command::Join(Box::new(join)));
         assert!(matches!(reply, Some(Reply::Join(Ok(_)))), "{reply:?}");

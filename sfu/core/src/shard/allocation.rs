@@ -8,6 +8,7 @@ use crate::api::{Codec, MediaKind, Notice, Source};
 use crate::egress::Egress;
 use crate::room::{Room, Slot};
 use crate::track::{Cutting, Track};
+use crate::watching::LayerChoice;
 
 /// What a layer is taken to cost that has not been measured: what browsers send of 720p.
 const UNKNOWN_LAYER: u64 = 2_000_000;
@@ -122,11 +123,35 @@ fn pace(peer: &mut Peer) {
 /// descriptor (measured: Chromium decodes nothing of two), so who did not negotiate it gets the lowest.
 fn decodable(now: Instant, slot: &mut Slot, track: &Track) -> Vec<(Cutting, LayerState)> {
     let mut cuttings = track.cuttings(now);
+    if let Some(chosen) = within(&slot.choice, track, &cuttings) {
+        cuttings = chosen;
+    }
     let format = track.format.filter(|f| f.codec == Codec::Av1);
     if format.and_then(|f| slot.egress.resolve(&slot.formats, f)).is_some_and(|send| !send.dependency) {
         cuttings.retain(|(cutting, _)| cutting.cut.spatial == 0);
     }
     cuttings
+}
+
+/// What of a track is not above a viewer's choice; none where that is all, or nothing.
+fn within(
+    choice: &LayerChoice,
+    track: &Track,
+    cuttings: &[(Cutting, LayerState)],
+) -> Option<Vec<(Cutting, LayerState)>> {
+    if *choice == LayerChoice::default() {
+        return None;
+    }
+    let named =
+        choice.encoding.as_ref().and_then(|name| (0..track.layers.len()).find(|l| track.layer_name(*l) == *name));
+    let encodings = named.map(|best| track.up_to(best));
+    let fits = |cutting: &Cutting| {
+        encodings.as_ref().is_none_or(|encodings| encodings.contains(&cutting.encoding))
+            && choice.spatial.is_none_or(|most| cutting.cut.spatial <= most)
+            && choice.temporal.is_none_or(|most| cutting.cut.temporal <= most)
+    };
+    let chosen: Vec<_> = cuttings.iter().filter(|(cutting, _)| fits(cutting)).copied().collect();
+    (!chosen.is_empty()).then_some(chosen)
 }
 
 /// Why a slot does not show what was chosen for it, if a keyframe has been awaited for too long: none comes, or there are
@@ -167,7 +192,8 @@ fn requests<'a>(
         requests.push(SlotRequest {
             slot: *index,
             // The allocator names layers by their place in the list: a list of another length is another track.
-            track: track.number << 8 | cuttings.len() as u64,
+            // So is one of which the viewer has chosen something else.
+            track: track.number << 16 | u64::from(slot.choices) << 8 | cuttings.len() as u64,
             kind: slot.kind,
             class,
             priority: slot.priority,

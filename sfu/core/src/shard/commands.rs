@@ -54,6 +54,8 @@ impl Shard {
                 let key = self.key_in(&room, id);
                 Some(Reply::Subscriptions(key.map(|key| self.describe_subscriptions(key))))
             }
+            Command::Watched(id) => Some(Reply::Watched(self.describe_watched(id))),
+            Command::Choose(id, media, choice) => Some(Reply::Choose(self.choose_layer(id, media.as_deref(), choice))),
             Command::Stats => Some(Reply::Stats(Box::new(self.current_stats()))),
             Command::Shutdown => {
                 let keys: Vec<usize> = self.peers.iter().map(|(key, _)| key).collect();
@@ -105,6 +107,15 @@ impl Shard {
         if join.role != Role::Viewer && present >= join.max_participants {
             return Err(JoinError::RoomFull { limit: join.max_participants });
         }
+        if join.role == Role::Publisher {
+            let publishing = existing
+                .map_or(0, |room| self.count_publishers(room, |key| self.is_same(key, join.role, &join.identity)));
+            if publishing >= join.max_publishers {
+                return Err(JoinError::PublishersFull { limit: join.max_publishers });
+            }
+        }
+        let watched = join.watch.participant.and_then(|id| self.ids.get(&id));
+        let watched_identity = watched.map(|key| self.peers[*key].member.identity.clone()).unwrap_or_default();
         let room = existing.unwrap_or_else(|| self.open_room(Arc::clone(&join.room)));
         let joined = Joined { participants: self.describe_members(room, None) };
         let key = self.peers.insert(Peer {
@@ -114,6 +125,8 @@ impl Shard {
                 identity: join.identity,
                 metadata: join.metadata,
                 watch: join.watch,
+                watched_identity,
+                max_publishers: join.max_publishers,
                 can_publish: join.can_publish,
                 can_subscribe: join.can_subscribe,
                 auto: true,
@@ -149,7 +162,8 @@ impl Shard {
         if !named {
             return Err(JoinError::UnknownSource);
         }
-        if room.tracks.is_empty() { Err(JoinError::NothingPublished) } else { Ok(()) }
+        let waits = join.create || !room.tracks.is_empty();
+        if waits { Ok(()) } else { Err(JoinError::NothingPublished) }
     }
 
     /// Ends the stay of another participant of this role and identity, if there is one.
@@ -174,6 +188,15 @@ impl Shard {
         members.filter(|key| !self.is_same(**key, join.role, &join.identity)).count()
     }
 
+    /// How many publish in a room, or are about to, over WHIP; those that `except` names are left out.
+    fn count_publishers(&self, room: usize, except: impl Fn(usize) -> bool) -> usize {
+        let publishes = |key: usize| {
+            let peer = &self.peers[key];
+            peer.conn.role == Role::Publisher || !peer.member.published.is_empty()
+        };
+        self.rooms[room].members.iter().filter(|key| publishes(**key) && !except(**key)).count()
+    }
+
     fn open_room(&mut self, name: Arc<str>) -> usize {
         let key = self.rooms.insert(Room::new(Arc::clone(&name)));
         self.names.insert(name, key);
@@ -195,6 +218,13 @@ impl Shard {
         if !peer.member.can_subscribe && read.lines.iter().any(|l| l.direction.receives()) {
             return Err(OfferError::Forbidden("the token does not allow receiving".into()));
         }
+        if peer.conn.role == Role::Member && read.lines.iter().any(|l| l.direction.sends()) {
+            let (room, limit) = (peer.conn.room, peer.member.max_publishers);
+            if self.count_publishers(room, |other| other == key) >= limit {
+                return Err(OfferError::Taken(format!("at most {limit} may in this room")));
+            }
+        }
+        let peer = &mut self.peers[key];
         let old = peer.conn.ufrag().to_owned();
         let accepted = peer.conn.accept_offer(now, &offer.sdp, &self.peer_config, &mut self.rng)?;
         if accepted.ufrag != old {
@@ -303,6 +333,8 @@ impl Shard {
                     height: None,
                     hidden: false,
                     priority: 0,
+                    choice: Default::default(),
+                    choices: 0,
                     egress: Egress::new(line.kind, &mut self.rng),
                 }),
             }

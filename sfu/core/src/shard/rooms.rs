@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{SECOND, Shard, TICK};
 use crate::api::{Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Speaker};
-use crate::room::{Seat, fill};
+use crate::room::{Room, Seat, fill};
 use crate::timers::Timer;
 use crate::track::{Subscriber, rate};
 
@@ -137,7 +137,8 @@ impl Shard {
             Role::Publisher => return Vec::new(),
             Role::Member => room.for_member(key, kind, most),
             Role::Viewer => {
-                let source = peer.member.watch.participant.and_then(|id| self.ids.get(&id).copied());
+                let named = peer.member.watch.participant.and_then(|id| self.ids.get(&id).copied());
+                let source = named.or_else(|| self.of_identity(room, &peer.member.watched_identity));
                 room.for_viewer(peer.member.watch, source, kind)
             }
         };
@@ -152,6 +153,12 @@ impl Shard {
             })
             .collect();
         slots.into_iter().zip(fill(&seats, &desired)).collect()
+    }
+
+    /// The one of this identity who publishes in a room.
+    fn of_identity(&self, room: &Room, identity: &str) -> Option<usize> {
+        let same = |key: &usize| self.peers[*key].member.identity == identity && room.tracks_of(*key).next().is_some();
+        (!identity.is_empty()).then(|| room.members.iter().copied().find(same)).flatten()
     }
 
     fn assign(&mut self, key: usize, slot: usize, track: Option<usize>) {

@@ -96,6 +96,7 @@ impl Net {
             can_subscribe: true,
             metadata: String::new(),
             max_participants: 100,
+            max_publishers: usize::MAX,
         };
         match self.command(Command::Join(Box::new(join))) {
             Some(Reply::Join(result)) => result.map(|joined| (id, joined)),

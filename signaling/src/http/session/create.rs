@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::Instrument;
 use weir_sfu::api::{Join, JoinError, Offer};
@@ -15,7 +16,7 @@ use weir_sfu::{Session, SfuError};
 
 use super::super::{Answered, fragment};
 use super::task::{Held, Ice};
-use super::{Protocol, SDP, content_type};
+use super::{Protocol, SDP, content_type, events, layer};
 use crate::app::App;
 use crate::auth::{self, Claims};
 use crate::config::IceServer;
@@ -33,9 +34,38 @@ pub(in crate::http) struct Entry {
     pub(in crate::http) claims: Claims,
 }
 
+/// Takes an offer: `join` says how its maker takes part. Where this server has no room left, another one may.
+pub(in crate::http) async fn create(
+    app: &Arc<App>,
+    protocol: Protocol,
+    source: SocketAddr,
+    room: &str,
+    request: Request,
+    join: impl FnOnce(Entry) -> Result<Join, Problem>,
+) -> Answered {
+    let asked = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let entered = async {
+        let entry = Entry::check(app, protocol, source, room, &request)?;
+        let permit = app.limits.session()?;
+        start(app, protocol, join(entry)?, permit, request.into_body()).await
+    };
+    entered.await.or_else(|problem| elsewhere(app, problem, &asked))
+}
+
+/// RFC 9725, section 4.5: 307, because the offer must be sent there again, and because that server may have room later.
+fn elsewhere(app: &App, problem: Problem, asked: &str) -> Answered {
+    match &app.config.limits.overflow {
+        Some(server) if problem.code == Code::Overloaded => {
+            let headers = [(header::LOCATION, format!("{server}{asked}")), (header::CACHE_CONTROL, "no-store".into())];
+            Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
+        }
+        _ => Err(problem),
+    }
+}
+
 impl Entry {
     /// Checks all that can be checked before the body is read.
-    pub(in crate::http) fn check(
+    fn check(
         app: &App,
         protocol: Protocol,
         source: SocketAddr,
@@ -60,10 +90,9 @@ impl Entry {
 }
 
 /// Joins the room, answers the offer and keeps the session.
-pub(in crate::http) async fn start(app: &Arc<App>, protocol: Protocol, join: Join, body: Body) -> Answered {
+async fn start(app: &Arc<App>, protocol: Protocol, join: Join, permit: OwnedSemaphorePermit, body: Body) -> Answered {
     let sdp = read_offer(body).await?;
     let client = fragment::read(&sdp).map_err(|_| Problem::new(Code::BadOffer, "the body is not SDP"))?;
-    let permit = app.limits.session()?;
     let (room, identity, role) = (Arc::clone(&join.room), join.identity.clone(), join.role);
     let mut journey = Journey::begin(&room, join.participant, role);
     let (session, _) = app.sfu.join(join).await?.map_err(|error| join_problem(app, &room, error))?;
@@ -80,7 +109,11 @@ pub(in crate::http) async fn start(app: &Arc<App>, protocol: Protocol, join: Joi
     let secret = auth::random_text::<24>();
     let location = format!("/{}/{room}/{secret}", protocol.name());
     let ice = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
-    let headers = created_headers(&location, &ice.etag(), &app.config.ice_servers);
+    let mut headers = created_headers(&location, &ice.etag(), &app.config.ice_servers);
+    if protocol == Protocol::Whep {
+        let links = [events::link(&location), layer::link(&location)];
+        links.iter().for_each(|link| _ = HeaderValue::from_str(link).map(|value| headers.append(header::LINK, value)));
+    }
     let held = Held { protocol, room, identity, session, journey, offer: sdp, permit };
     app.sdp_sessions.hold(app, secret, held, ice);
     Ok(created(headers, answer.sdp))

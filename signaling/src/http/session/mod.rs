@@ -1,22 +1,23 @@
 //! What WHIP and WHEP have in common: an offer becomes a session with a URL of its own.
 
 mod create;
+mod events;
+mod layer;
 mod resource;
 mod task;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Extension;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 
+use super::routes::Routes;
 use crate::app::App;
 use crate::auth::Claims;
 use crate::error::{Code, Problem};
 
-pub(super) use create::{Entry, start};
+pub(super) use create::create;
 pub(crate) use task::SdpSessions;
 
 /// The content type of offers and answers.
@@ -51,15 +52,19 @@ impl Protocol {
     }
 }
 
-/// The endpoint, created by `create`, and the resource of each session.
-pub(super) fn routes(protocol: Protocol, create: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
-    let endpoint = format!("/{}/{{room}}", protocol.name());
-    let resource = format!("{endpoint}/{{secret}}");
+/// The endpoint and the resource of each session.
+pub(super) fn routes(protocol: Protocol, endpoint: MethodRouter<Arc<App>>) -> Routes {
+    let path = format!("/{}/{{room}}", protocol.name());
+    let resource = format!("{path}/{{secret}}");
     let methods = axum::routing::get(resource::exists).patch(resource::patch).delete(resource::delete);
-    Router::new()
-        .route(&endpoint, create.get(|| async { StatusCode::OK }).options(endpoint_options))
+    let extensions = match protocol {
+        Protocol::Whip => Routes::default(),
+        Protocol::Whep => events::routes(&resource).merge(layer::routes(&resource)),
+    };
+    extensions
+        .route(&path, endpoint.get(|| async { StatusCode::OK }).options(endpoint_options))
         .route(&resource, methods.options(resource_options))
-        .layer(Extension(protocol))
+        .extended(protocol)
 }
 
 const ALLOWED_HEADERS: &str = "Authorization, Content-Type, If-Match";
@@ -73,6 +78,11 @@ async fn endpoint_options() -> Response {
 async fn resource_options() -> Response {
     let methods = "GET, HEAD, OPTIONS, PATCH, DELETE";
     (options(methods), [("accept-patch", super::fragment::CONTENT_TYPE)]).into_response()
+}
+
+/// The answer to `OPTIONS` on what an extension adds.
+fn preflight(methods: &'static str) -> Response {
+    (options(methods), ()).into_response()
 }
 
 /// Needs no token: browsers send none with a preflight.

@@ -25,7 +25,7 @@ pub(super) async fn exists(
 }
 
 /// Whoever knows the URL and has a token for the room, of the identity that made the session.
-fn authorize(
+pub(super) fn authorize(
     app: &App,
     protocol: Protocol,
     room: &str,
@@ -70,28 +70,23 @@ pub(super) async fn patch(
     content_type(&headers, fragment::CONTENT_TYPE)?;
     let condition = Condition::read(&headers)?;
     let said = fragment::read(&read_text(body, MAX_FRAGMENT_BYTES, Code::TooLarge).await?)?;
-    match condition {
-        Condition::Any => match (said.ufrag, said.pwd) {
-            (Some(ufrag), Some(pwd)) => {
-                let restarted = resource.restart(ufrag, pwd).await?;
-                let headers = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
-                Ok((headers, restarted.fragment).into_response())
-            }
-            _ => Err(Problem::new(Code::UnacceptableOffer, "an ICE restart needs new ice-ufrag and ice-pwd")),
-        },
-        Condition::Tags(tags) => {
-            let ice = resource.ice();
-            if !tags.contains(&ice.etag()) {
-                return Err(Problem::new(Code::PreconditionFailed, "that ICE session is over"));
-            }
-            // Candidates of credentials that were never offered belong to no session.
-            if said.ufrag.is_some_and(|ufrag| !ice.client_ufrag.is_empty() && ufrag != ice.client_ufrag) {
-                let detail = "the fragment is of another ICE session: to restart ICE, send If-Match: \"*\"";
-                return Err(Problem::new(Code::UnacceptableOffer, detail));
-            }
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
+    let ice = resource.ice();
+    let expected = match condition {
+        Condition::Any => None,
+        Condition::Tags(tags) if tags.contains(&ice.etag()) => Some(ice.etag()),
+        Condition::Tags(_) => return Err(Problem::new(Code::PreconditionFailed, "that ICE session is over")),
+    };
+    // New credentials mean a restart, with `*` and with the current tag (RFC 9725, section 4.3.3).
+    let new = said.ufrag.as_ref().is_some_and(|ufrag| *ufrag != ice.client_ufrag);
+    if expected.is_some() && !new {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
+    let (Some(ufrag), Some(pwd)) = (said.ufrag, said.pwd) else {
+        return Err(Problem::new(Code::UnacceptableOffer, "an ICE restart needs new ice-ufrag and ice-pwd"));
+    };
+    let restarted = resource.restart(expected, ufrag, pwd).await?;
+    let headers = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
+    Ok((headers, restarted.fragment).into_response())
 }
 
 /// `If-Match` (RFC 9110, section 13.1.1).

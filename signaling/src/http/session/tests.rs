@@ -96,8 +96,8 @@ async fn candidates_are_taken_for_the_current_ice_session_only() {
     let sdp = [("content-type", "application/sdp"), ("if-match", &*etag)];
     assert_eq!(problem(patch(&sdp, fragment).await).await, is(415, "unsupported-media-type"));
     assert_eq!(problem(patch(&[kind, ("if-match", &etag)], "hello").await).await, is(400, "bad-request"));
-    let other = fragment.replace("SIly", "Other");
-    assert_eq!(problem(patch(&[kind, ("if-match", &etag)], &other).await).await, is(422, "unacceptable-offer"));
+    let half = "a=ice-ufrag:Other\r\n";
+    assert_eq!(problem(patch(&[kind, ("if-match", &etag)], half).await).await, is(422, "unacceptable-offer"));
     let huge = "a=candidate:1\r\n".repeat(2000);
     assert_eq!(problem(patch(&[kind, ("if-match", &etag)], &huge).await).await, is(413, "too-large"));
 }
@@ -130,11 +130,25 @@ async fn ice_restarts_with_new_credentials_and_a_new_entity_tag() {
 }
 
 #[tokio::test]
+async fn new_credentials_with_the_current_entity_tag_restart_ice_too() {
+    let fixture = Fixture::development();
+    let response = publish(&fixture).await;
+    let (location, etag) = (value(&response, header::LOCATION), value(&response, header::ETAG));
+    let fresh = "a=ice-ufrag:Fresh\r\na=ice-pwd:0123456789012345678901\r\n";
+    let headers = [("content-type", TRICKLE), ("if-match", &*etag)];
+    let response = fixture.send(Method::PATCH, &location, &headers, fresh).await;
+    assert_eq!(response.status(), 200);
+    assert_ne!(value(&response, header::ETAG), etag);
+    let again = fixture.send(Method::PATCH, &location, &headers, fresh).await;
+    assert_eq!(problem(again).await, is(412, "precondition-failed"));
+}
+
+#[tokio::test]
 async fn a_viewer_needs_a_room_and_something_in_it() {
     let fixture = Fixture::development();
     let watch = async |path: &str| post(&fixture, path, None, "recvonly").await;
     assert_eq!(problem(watch("/whep/demo").await).await, is(404, "not-found"));
-    fixture.app.created.insert("demo".into(), 10);
+    fixture.app.created.insert("demo".into(), fixture.app.default_limits());
     let response = watch("/whep/demo").await;
     assert!(response.headers().contains_key(header::RETRY_AFTER));
     assert_eq!(problem(response).await, is(409, "nothing-published"));
@@ -171,6 +185,22 @@ async fn a_full_server_says_when_to_come_back() {
     assert_eq!(problem(response).await, is(503, "overloaded"));
     fixture.send(Method::DELETE, &location, &[], "").await;
     assert_eq!(post(&fixture, "/whip/demo", None, "sendonly").await.status(), 201, "the place is free again");
+}
+
+#[tokio::test]
+async fn a_full_server_with_another_beside_it_sends_clients_there() {
+    let fixture = Fixture::new(|config| {
+        config.limits.max_sessions = 1;
+        config.limits.overflow = Some(String::from("https://weir2.example.org"));
+    });
+    publish(&fixture).await;
+    let response = post(&fixture, "/whep/demo?participant=p0000000000000001", None, "recvonly").await;
+    assert_eq!(response.status(), 307);
+    let there = "https://weir2.example.org/whep/demo?participant=p0000000000000001";
+    assert_eq!(value(&response, header::LOCATION), there);
+    assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+    fixture.app.draining.cancel();
+    assert_eq!(post(&fixture, "/whip/demo", None, "sendonly").await.status(), 307);
 }
 
 #[tokio::test]
@@ -235,4 +265,96 @@ async fn a_new_session_of_an_identity_replaces_the_old() {
     assert_eq!(problem(fixture.send(Method::DELETE, &second, &[], "").await).await, is(401, "unauthorized"));
     assert_eq!(problem(delete(&token("bob")).await).await, is(403, "forbidden"));
     assert_eq!(delete(&ann).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_viewer_may_come_before_the_room() {
+    let fixture = Fixture::development();
+    let response = post(&fixture, "/whep/demo?wait=true", None, "recvonly").await;
+    assert_eq!(response.status(), 201);
+    let without = post(&fixture, "/whep/demo", None, "recvonly").await;
+    assert_eq!(problem(without).await, is(409, "nothing-published"), "only who says so waits");
+    let bad = post(&fixture, "/whep/demo?wait=perhaps", None, "recvonly").await;
+    assert_eq!(problem(bad).await, is(400, "bad-request"));
+}
+
+#[tokio::test]
+async fn a_room_for_one_publisher_refuses_a_second_and_takes_the_same_one_again() {
+    let fixture = Fixture::with_keys();
+    let admin = bearer(Claims { room: "demo".into(), admin: true, ..Claims::default() });
+    let limits = r#"{"name":"demo","maxPublishers":1}"#;
+    let created = fixture.send(Method::POST, "/v1/rooms", &[("authorization", &admin)], limits).await;
+    assert_eq!(created.status(), 201);
+    let token = |sub: &str| bearer(Claims { room: "demo".into(), sub: sub.into(), publish: true, ..Claims::default() });
+    let publish = async |sub: &str| post(&fixture, "/whip/demo", Some(&token(sub)), "sendonly").await;
+    let first = publish("ann").await;
+    assert_eq!(first.status(), 201);
+    assert_eq!(problem(publish("bob").await).await, is(409, "publishers-full"));
+    assert_eq!(publish("ann").await.status(), 201, "an encoder that starts again");
+    assert_eq!(members(&fixture).await.len(), 1);
+}
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+/// The next piece of a stream of events.
+async fn event(body: &mut axum::body::BodyDataStream) -> Option<String> {
+    use futures_util::StreamExt;
+    let next = tokio::time::timeout(std::time::Duration::from_secs(5), body.next()).await;
+    let bytes = next.expect("an event in time")?.expect("bytes");
+    Some(String::from_utf8(bytes.into()).expect("text").trim().to_owned())
+}
+
+#[tokio::test]
+async fn a_viewer_is_told_what_goes_on_until_its_session_ends() {
+    let fixture = Fixture::development();
+    let publisher = value(&publish(&fixture).await, header::LOCATION);
+    let response = post(&fixture, "/whep/demo", None, "recvonly").await;
+    let links: Vec<_> = response.headers().get_all(header::LINK).iter().map(|l| l.to_str().expect("text")).collect();
+    assert!(links.iter().any(|link| link.contains("server-sent-events") && link.contains("layers,viewercount")));
+    let session = value(&response, header::LOCATION);
+    let sse = format!("{session}/sse");
+    let wanted = r#"["active","inactive","viewercount","reconnect"]"#;
+    let created = fixture.send(Method::POST, &sse, &[JSON], wanted).await;
+    assert_eq!(created.status(), 201);
+    let stream = fixture.get(&value(&created, header::LOCATION)).await;
+    assert_eq!(value(&stream, header::CONTENT_TYPE), "text/event-stream");
+    let mut events = stream.into_body().into_data_stream();
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: active\ndata: {}"));
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: viewercount\ndata: {\"viewercount\":1}"));
+    fixture.send(Method::DELETE, &publisher, &[], "").await;
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: inactive\ndata: {}"));
+    publish(&fixture).await;
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: active\ndata: {}"));
+    fixture.app.draining.cancel();
+    assert_eq!(event(&mut events).await.as_deref(), Some("event: reconnect\ndata: {}"));
+    assert_eq!(fixture.send(Method::DELETE, &session, &[], "").await.status(), 200);
+    assert_eq!(event(&mut events).await, None, "the stream ends with its session");
+}
+
+#[tokio::test]
+async fn streams_and_choices_that_make_no_sense_are_refused() {
+    let fixture = Fixture::development();
+    publish(&fixture).await;
+    let session = value(&post(&fixture, "/whep/demo", None, "recvonly").await, header::LOCATION);
+    let cases = [
+        ("sse", JSON, r#"["weather"]"#, 400, "bad-message"),
+        ("sse", JSON, "{}", 400, "bad-message"),
+        ("sse", ("content-type", "text/plain"), "[]", 415, "unsupported-media-type"),
+        ("layer", JSON, r#"{"encodingId":"f"}"#, 409, "layer-unavailable"),
+        ("layer", JSON, r#"{"mediaId":"7"}"#, 409, "layer-unavailable"),
+        ("layer", JSON, r#"{"mediaId":"0"}"#, 409, "layer-unavailable"),
+        ("layer", JSON, r#"{"spatialLayerId":-1}"#, 400, "bad-message"),
+        ("layer", ("content-type", "text/plain"), "{}", 415, "unsupported-media-type"),
+    ];
+    for (extension, kind, body, status, code) in cases {
+        let response = fixture.send(Method::POST, &format!("{session}/{extension}"), &[kind], body).await;
+        assert_eq!(problem(response).await, is(status, code), "{extension} {body}");
+    }
+    let bound = r#"{"mediaId":"1","temporalLayerId":0}"#;
+    assert_eq!(fixture.send(Method::POST, &format!("{session}/layer"), &[JSON], bound).await.status(), 200);
+    let publisher = value(&publish(&fixture).await, header::LOCATION);
+    let response = fixture.send(Method::POST, &format!("{publisher}/sse"), &[JSON], "[]").await;
+    assert_eq!(problem(response).await, is(404, "not-found"), "WHIP has no such extension");
+    let response = fixture.get(&format!("{session}/sse/nothing")).await;
+    assert_eq!(problem(response).await, is(404, "not-found"));
 }

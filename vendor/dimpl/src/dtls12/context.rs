@@ -582,6 +582,14 @@ impl CryptoContext {
         }
     }
 
+    /// Check if a server may choose this cipher suite: its signatures are those of our private key, or RSA's,
+    /// which need no key of ours.
+    pub fn is_cipher_suite_acceptable(&self, cipher_suite: Dtls12CipherSuite) -> bool {
+        let certificates = matches!(self.auth, AuthMode::Certificate { .. });
+        self.is_cipher_suite_compatible(cipher_suite)
+            || certificates && cipher_suite.signature_algorithm() == Some(SignatureAlgorithm::RSA)
+    }
+
     /// Get the client write IV if derived.
     pub fn get_client_write_iv(&self) -> Option<Iv> {
         self.client_write_iv
