@@ -14,7 +14,7 @@ use crate::{Call, poll_watch};
 async fn a_whip_publisher_is_seen_and_heard_by_a_viewer_and_a_member() {
     let server = Server::start().await;
     let call = Call::start(&server, "stage").await;
-    let mut member = join_with(&server, "stage", json!({"name": "Ada"}), PeerBuilder::viewer()).await;
+    let mut member = Box::pin(join_with(&server, "stage", json!({"name": "Ada"}), PeerBuilder::viewer())).await;
     let slots = member.messages.expect("slots").await;
     assert!(!slots["assignments"].as_array().unwrap().is_empty());
     sees_and_hears("the member", &member.peer, 1).await;
@@ -92,7 +92,7 @@ async fn a_viewer_of_simulcast_gets_one_layer_and_the_one_that_fits_its_window()
     let client = PeerBuilder::new().send_audio().send_video(&["q", "h", "f"]);
     let publisher = open(&server.url("/whip/cast"), None, client).await;
     eventually("connected", || publisher.peer.report().connected).await;
-    let mut member = join_with(&server, "cast", json!({"name": "Ada"}), PeerBuilder::viewer()).await;
+    let mut member = Box::pin(join_with(&server, "cast", json!({"name": "Ada"}), PeerBuilder::viewer())).await;
     let video = member.peer.lines().iter().find(|l| l.video).unwrap().mid.clone();
     let layer = |member: &Peer| member.report().received.get(&video)?.last_mark.map(|(_, layer)| layer);
     for (height, expected) in [(90, 0), (1080, 2), (90, 0)] {

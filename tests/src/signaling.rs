@@ -207,7 +207,7 @@ pub struct Member {
 /// Joins with a camera, a microphone and slots for three others.
 pub async fn join(server: &Server, room: &str, name: &str) -> Member {
     let client = PeerBuilder::publisher().receive(3, 3);
-    join_with(server, room, json!({"name": name}), client).await
+    Box::pin(join_with(server, room, json!({"name": name}), client)).await
 }
 
 /// Joins with what `client` sends and receives; `join` holds the fields of the `join` message.

@@ -221,8 +221,8 @@ impl Sharing<'_> {
             }
         }
         if let Some(left) = space.for_better(contender) {
-            for to in had..rungs.len() {
-                if rungs[to].cost <= left && contender.may_begin(limit, to) {
+            for (to, rung) in rungs.iter().enumerate().skip(had) {
+                if rung.cost <= left && contender.may_begin(limit, to) {
                     consider(to, contender.weight);
                 }
             }

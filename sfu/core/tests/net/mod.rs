@@ -178,7 +178,7 @@ impl Net {
     /// A publisher of one video track with these RIDs.
     pub fn add_simulcast(&mut self, room: &str, rids: &[&str]) -> usize {
         let mut simulcast = Simulcast::new();
-        rids.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(*rid)));
+        rids.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
         let lines = |api: &mut SdpApi<'_>| {
             (None, Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, Some(simulcast))))
         };
