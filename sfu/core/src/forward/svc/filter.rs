@@ -116,6 +116,13 @@ impl LayerFilter {
         running.starved || wanted != running.current.spatial && !running.is_alive(wanted)
     }
 
+    /// What it passed was not sent, and what follows needs it: only a keyframe helps.
+    pub fn starve(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.starved = true;
+        }
+    }
+
     /// Decides about a packet. All packets of a frame get the same answer, in whatever order they come.
     pub fn on_packet(&mut self, frame: &FrameInfo) -> FilterVerdict {
         let newest = self.running.as_ref().is_none_or(|r| r.history.is_new(frame.id));
