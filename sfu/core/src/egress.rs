@@ -179,6 +179,9 @@ impl Egress {
         }
         if packet.descriptor.is_none() {
             self.sequence.drop(packet.source, packet.seq);
+            if let Some(frame) = packet.unreadable.filter(|_| !self.is_new_source(packet)) {
+                self.filter.lose(frame);
+            }
             return None;
         }
         match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start) {

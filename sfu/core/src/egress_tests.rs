@@ -209,13 +209,27 @@ fn without_the_keyframe_that_brought_a_new_structure_nothing_goes_on() {
     let packet = |at: usize| av1(&set_up_anew(&rows[at], 40), 1, 5000 + at as u64);
     assert_eq!(get(&mut forwarding, &packet(1)), None, "nobody could read it");
     assert_eq!(get(&mut forwarding, &packet(0)), None, "its place is taken");
-    assert_eq!(get(&mut forwarding, &packet(2)), None, "the receiver has no structure for it");
+    (2..10).for_each(|at| assert_eq!(get(&mut forwarding, &packet(at)), None, "nothing there for {at} to refer to"));
     assert_eq!(forwarding.awaited(), Some(0));
-    let again = |at: usize| av1(&set_up_anew(&rows[at], 60), 1, 5003 + at as u64);
+    let again = |at: usize| av1(&set_up_anew(&rows[at], 60), 1, 5010 + at as u64);
     // One number is left open: the silence.
     assert_eq!(sequence(&mut forwarding, &again(0)), before.map(|number| number + 2));
     assert_eq!(sequence(&mut forwarding, &again(1)), before.map(|number| number + 3));
     assert_eq!(forwarding.awaited(), None);
+}
+
+#[test]
+fn what_refers_to_a_frame_that_could_not_be_read_is_not_sent() {
+    let rows = av1_l1t3();
+    let mut forwarding = video(1);
+    (0..6).for_each(|at| assert!(get(&mut forwarding, &av1(&rows[at], 1, 1000 + at as u64)).is_some()));
+    // The keyframe of an encoder that was set up anew is late, and the first packet of the next frame of T0 too early.
+    let packet = |at: usize| av1(&set_up_anew(&rows[at], 40), 1, 1006 + at as u64);
+    assert_eq!(get(&mut forwarding, &packet(8)), None, "nobody could read it");
+    (0..2).for_each(|at| assert!(get(&mut forwarding, &packet(at)).is_some(), "the keyframe itself is whole"));
+    let rest = 9..rows.len();
+    rest.for_each(|at| assert_eq!(get(&mut forwarding, &packet(at)), None, "{at} needs the packet that was dropped"));
+    assert_eq!(forwarding.awaited(), Some(0));
 }
 
 #[test]
@@ -242,6 +256,16 @@ fn a_codec_change_on_one_ssrc_waits_for_a_keyframe_of_the_new_codec() {
     assert_eq!(get(&mut forwarding, &vp8(0, 1, 11, false)), None, "of the codec before, late");
     assert_eq!(get(&mut forwarding, &vp9(13, false)).map(|sent| sent.sequence), Some(after.sequence + 1));
     assert_eq!(forwarding.awaited(), None, "nothing more is asked for");
+}
+
+#[test]
+fn an_ssrc_does_not_begin_with_a_frame_that_the_filter_would_drop() {
+    let mut forwarding = video(1);
+    assert!(get(&mut forwarding, &vp9(10, true)).is_some());
+    // I, L, B, E: it refers to nothing, but is of temporal layer 1.
+    let payload = Arc::from([0xac, 0x80, 11, 0x20, 0, 0x82, 0x49]);
+    assert_eq!(get(&mut forwarding, &Packet { payload, ssrc: 2, ..vp9(700, true) }), None);
+    assert!(get(&mut forwarding, &vp9(11, false)).is_some(), "so what there is goes on");
 }
 
 #[test]

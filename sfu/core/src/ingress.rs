@@ -57,6 +57,8 @@ pub(crate) struct Incoming<'a> {
     pub keyframe_start: bool,
     /// None: of no use to anybody; it only leaves no gap.
     pub descriptor: Option<Descriptor>,
+    /// The id of the frame that it is a part of, where the rest of what it says of that cannot be read.
+    pub unreadable: Option<u64>,
     /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
     pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
     pub payload: &'a Arc<[u8]>,
@@ -75,7 +77,7 @@ impl Reading {
     /// Reads a packet, and lets its track take note of it.
     pub(crate) fn new(track: &mut Track, packet: &Arrival<'_>) -> Self {
         let seen = track.on_packet(packet);
-        let readable = Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| !seen.unreadable);
+        let readable = Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| seen.unreadable.is_none());
         let (descriptor, primary) = match packet.format.red {
             None => (readable, None),
             // What is inside may be of another codec than the one negotiated: comfort noise, say. Nobody could tell.
@@ -106,6 +108,7 @@ impl Reading {
             red: packet.format.red,
             keyframe_start: self.seen.keyframe_start,
             descriptor: self.descriptor,
+            unreadable: self.seen.unreadable,
             frame: self.seen.frame.as_ref(),
             payload: packet.payload,
             primary: self.primary.as_ref(),

@@ -123,6 +123,14 @@ impl LayerFilter {
         }
     }
 
+    /// A packet of this frame cannot be forwarded, whatever layer it is of.
+    pub fn lose(&mut self, id: u64) {
+        let history = self.running.as_mut().map_or(&mut self.waiting, |running| &mut running.history);
+        if history.fate(id) != Fate::Forgotten {
+            history.note(id, false);
+        }
+    }
+
     /// Decides about a packet. All packets of a frame get the same answer, in whatever order they come.
     pub fn on_packet(&mut self, frame: &FrameInfo) -> FilterVerdict {
         let newest = self.running.as_ref().is_none_or(|r| r.history.is_new(frame.id));
