@@ -40,10 +40,12 @@ impl Counter {
             return None;
         }
         self.shifts.put(packet.epoch, Some(shift));
-        if !packet.late {
+        let newest = self.newest.unwrap_or(out);
+        let step = out.wrapping_sub(newest) & mask;
+        // What comes late may be the first of its picture that is sent: that number is given away, too.
+        if !packet.late || step <= mask / 2 {
             // The upper bits go on from what they were, so that a longer counter can follow a shorter one.
-            let newest = self.newest.unwrap_or(out);
-            self.newest = Some(newest.wrapping_add(out.wrapping_sub(newest) & mask));
+            self.newest = Some(newest.wrapping_add(step));
         }
         Some(out)
     }

@@ -169,3 +169,16 @@ fn pictures_without_their_upper_spatial_layers_are_numbered_without_gaps() {
     assert!(ids.len() > 10);
     assert_eq!(ids, (301..).take(ids.len()).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_late_packet_that_is_the_first_of_its_picture_uses_up_its_number() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(300, 1));
+    let id = |fields: Option<Vp9Fields>| fields.and_then(|fields| fields.picture_id);
+    assert_eq!(id(rewriter.rewrite(of(A, false), &parse(&long(300, 1)))), Some(300));
+    // After a switch to another codec, which has no picture ids.
+    assert_eq!(id(rewriter.rewrite(of(A, true), &parse(&long(301, 1)))), Some(301));
+    assert_eq!(id(rewriter.rewrite(of(A, true), &parse(&long(300, 1)))), Some(300), "an older one does not");
+    rewriter.switch(B, &parse(&long(7, 1)));
+    assert_eq!(id(rewriter.rewrite(of(B, false), &parse(&long(7, 1)))), Some(302));
+}
