@@ -412,6 +412,19 @@ fn audio_does_not_begin_again_with_a_packet_that_was_sent() {
 }
 
 #[test]
+fn a_packet_of_padding_alone_is_left_out_without_a_gap() {
+    for start in [vp8(0, 1, 10, true), vp9(10, true)] {
+        let mut forwarding = video(1);
+        let first = sequence(&mut forwarding, &start).expect("a keyframe");
+        // What is left of it when the stack has taken the padding off.
+        let padding = Packet { payload: Arc::from([]), sequence: 11, ..start.clone() };
+        assert_eq!(get(&mut forwarding, &padding), None);
+        let next = if start.codec == Codec::Vp8 { vp8(0, 1, 12, false) } else { vp9(12, false) };
+        assert_eq!(sequence(&mut forwarding, &next), Some(first + 1), "{:?}", start.codec);
+    }
+}
+
+#[test]
 fn contributing_sources_survive() {
     let mixed = Packet { red: None, csrc: vec![7, 8, 9], ..red(1, 111) };
     assert_eq!(get(&mut audio(111, None), &mixed).map(|sent| sent.csrc), Some(vec![7, 8, 9]));

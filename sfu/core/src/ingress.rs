@@ -138,3 +138,38 @@ fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
     forwarded.tx_time_offs = None;
     forwarded
 }
+
+#[cfg(test)]
+mod tests {
+    use str0m::media::{Mid, Rid};
+    use str0m::rtp::VideoOrientation;
+
+    use super::*;
+
+    #[test]
+    fn header_extensions_survive_but_those_of_one_hop() {
+        let mut values = ExtensionValues {
+            audio_level: Some(-30),
+            voice_activity: Some(true),
+            video_orientation: Some(VideoOrientation::Deg90),
+            video_content_type: Some(1),
+            ..ExtensionValues::default()
+        };
+        values.user_values.set(dependency::RawDescriptor::new(&[0xc0, 0, 1]).expect("a length"));
+        let end_to_end = format!("{values:?}");
+        let came = ExtensionValues {
+            mid: Some(Mid::from("3")),
+            rid: Some(Rid::from("h")),
+            rid_repair: Some(Rid::from("h")),
+            transport_cc: Some(7),
+            tx_time_offs: Some(1),
+            ..values.clone()
+        };
+        assert_ne!(format!("{came:?}"), end_to_end);
+        let forwarded = forwarded_extensions(&came);
+        assert_eq!(format!("{forwarded:?}"), end_to_end);
+        let descriptor = forwarded.user_values.get::<dependency::RawDescriptor>();
+        assert_eq!(descriptor, values.user_values.get::<dependency::RawDescriptor>());
+        assert!(descriptor.is_some());
+    }
+}
