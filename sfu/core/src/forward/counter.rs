@@ -35,7 +35,12 @@ impl Counter {
     /// before, where the field began within the epoch.
     pub(super) fn rewrite(&mut self, packet: Mapped, value: u16, bits: u32) -> Option<u16> {
         let mask = mask(bits);
-        let mut shift = self.shifts.get(packet.epoch)?.unwrap_or_else(|| self.anchor(value));
+        let mut shift = match self.shifts.get(packet.epoch)? {
+            Some(shift) => shift,
+            // What the next epoch begins with follows what was sent before it.
+            None if self.shifts.newest() != Some(packet.epoch) => return None,
+            None => self.anchor(value),
+        };
         if packet.late && shift.is_before_first(value, mask) {
             return None;
         }

@@ -195,3 +195,13 @@ fn where_the_picture_ids_begin_within_an_epoch_a_late_one_takes_no_number_of_the
     assert_eq!(id(rewriter.rewrite(of(B, false), &parse(&long(502, 2)))), Some(303));
     assert_eq!(id(rewriter.rewrite(of(B, true), &parse(&long(501, 2)))), Some(302));
 }
+
+#[test]
+fn an_epoch_without_picture_ids_gets_none_once_the_next_has_begun() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &[0x2c, 0x00, 1, 0xab]);
+    switch(&mut rewriter, B, &long(7, 2));
+    assert_eq!(rewriter.rewrite(of(A, true), &parse(&long(300, 1))), None, "8 is for what follows");
+    let next = rewriter.rewrite(of(B, false), &parse(&long(8, 2))).and_then(|fields| fields.picture_id);
+    assert_eq!(next, Some(8));
+}
