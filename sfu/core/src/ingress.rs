@@ -77,7 +77,8 @@ impl Reading {
     /// Reads a packet, and lets its track take note of it.
     pub(crate) fn new(track: &mut Track, packet: &Arrival<'_>) -> Self {
         let seen = track.on_packet(packet);
-        let readable = Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| seen.unreadable.is_none());
+        let readable =
+            Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| seen.unreadable.is_none());
         let (descriptor, primary) = match packet.format.red {
             None => (readable, None),
             // What is inside may be of another codec than the one negotiated: comfort noise, say. Nobody could tell.

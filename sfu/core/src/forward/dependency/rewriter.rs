@@ -50,7 +50,8 @@ impl DependencyRewriter {
     /// Whether the receiver could read `descriptor` in the next packet: it has been given the structure, or is with this
     /// packet. Not so where the keyframe that brought a new one came, but could not be sent any more.
     pub fn is_readable(&self, descriptor: &Descriptor) -> bool {
-        let known = |known: &Arc<Structure>| Arc::ptr_eq(known, &descriptor.structure) || *known == descriptor.structure;
+        let known =
+            |known: &Arc<Structure>| Arc::ptr_eq(known, &descriptor.structure) || *known == descriptor.structure;
         self.fresh || descriptor.attached || self.structure.as_ref().is_some_and(known)
     }
 
