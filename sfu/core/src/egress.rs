@@ -179,6 +179,9 @@ impl Egress {
         }
         if packet.descriptor.is_none() {
             self.sequence.drop(packet.source, packet.seq);
+            if let Some(frame) = packet.unreadable.filter(|_| !self.is_new_source(packet)) {
+                self.filter.lose(frame);
+            }
             return None;
         }
         match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start) {
@@ -190,11 +193,12 @@ impl Egress {
                     if self.stranded {
                         return None;
                     }
-                    self.left = self.current.map(|c| c.source).filter(|left| *left != packet.source);
+                    self.left = self.current.map(|c| c.source);
                     self.switch(packet);
                 }
             }
-            Verdict::Forward => {}
+            // What seemed to begin anew was late.
+            Verdict::Forward => self.stranded = false,
             // Of the source before, what was lost and comes late is still of use.
             Verdict::Drop if self.current.is_some_and(|c| c.source != packet.source) => {}
             Verdict::Drop => return None,
@@ -209,10 +213,14 @@ impl Egress {
             return Some(packet.marker);
         }
         self.filtered = packet.frame.is_some();
-        let Some((frame, _)) = packet.frame else { return Some(packet.marker) };
+        let Some((frame, descriptor)) = packet.frame else { return Some(packet.marker) };
         let verdict = self.filter.on_packet(frame);
-        if verdict.pass {
+        let readable = descriptor.as_ref().is_none_or(|d| self.dependency.is_readable(d));
+        if verdict.pass && readable {
             return Some(verdict.marker.unwrap_or(packet.marker));
+        }
+        if verdict.pass {
+            self.filter.starve();
         }
         self.sequence.drop(packet.source, packet.seq);
         if let (Some(Descriptor::Vp8(descriptor)), Some(epoch)) = (&packet.descriptor, self.sequence.epoch()) {
@@ -269,6 +277,7 @@ impl Egress {
             Some(Descriptor::None) | None => {}
         }
         self.stranded = false;
+        self.left = self.left.filter(|left| *left != packet.source);
         self.current = Some(Current {
             publisher: packet.publisher,
             source: packet.source,

@@ -52,6 +52,15 @@ fn vp8(layer: usize, ssrc: u32, sequence: u64, keyframe: bool) -> Packet {
     }
 }
 
+/// A whole frame of VP9 in one packet of SSRC 1.
+fn vp9(number: u64, keyframe: bool) -> Packet {
+    let [high, low] = (number as u16).to_be_bytes();
+    // I, P unless a keyframe, B, E; a 15-bit picture id.
+    let head = 0x8c | if keyframe { 0 } else { 0x40 };
+    let payload = Arc::from([head, 0x80 | high, low, 0x82, 0x49]);
+    Packet { codec: Codec::Vp9, payload, ..vp8(0, 1, number, false) }
+}
+
 /// What the receiver gets of a packet.
 fn get(forwarding: &mut Forwarding, packet: &Packet) -> Option<Sent> {
     forwarding.receive(start(), packet)
@@ -158,26 +167,75 @@ fn ssrc_a_to_b_to_a_begins_each_time_with_a_keyframe_and_leaves_no_gap() {
     assert_eq!(sequence(&mut forwarding, &vp8(0, 1, 902, false)), Some(first + 4));
 }
 
-#[test]
-fn late_packets_of_the_ssrc_before_do_not_make_the_new_one_unreadable() {
-    // AV1 L1T3 of Chromium: only the keyframe brings the structure that all others are read with.
-    let rows: Vec<Vec<&str>> = include_str!("forward/testdata/chromium-av1-l1t3.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| line.split(' ').collect())
-        .collect();
+/// AV1 L1T3 of Chromium: only the keyframe brings the structure that all others are read with.
+fn av1_l1t3() -> Vec<Packet> {
     let hex = |text: &str| -> Vec<u8> {
         (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
     };
-    let packet = |ssrc, at: usize| Packet {
+    let packet = |row: Vec<&str>| Packet {
         codec: Codec::Av1,
-        sequence: 1000 + at as u64,
-        timestamp: rows[at][1].parse().expect("a number"),
-        marker: rows[at][2] == "1",
-        payload: Arc::from(hex(rows[at][5])),
-        descriptor: Some(hex(rows[at][3])),
-        ..vp8(0, ssrc, 0, false)
+        timestamp: row[1].parse().expect("a number"),
+        marker: row[2] == "1",
+        payload: Arc::from(hex(row[5])),
+        descriptor: Some(hex(row[3])),
+        ..vp8(0, 0, 0, false)
     };
+    let rows = include_str!("forward/testdata/chromium-av1-l1t3.txt").lines().filter(|line| !line.starts_with('#'));
+    rows.map(|line| packet(line.split(' ').collect())).collect()
+}
+
+fn av1(recorded: &Packet, ssrc: u32, sequence: u64) -> Packet {
+    Packet { ssrc, sequence, ..recorded.clone() }
+}
+
+/// The same with other template ids, as an encoder sends it that was set up anew, and so many frames on.
+fn set_up_anew(packet: &Packet, frames: u8) -> Packet {
+    let mut raw = packet.descriptor.clone().expect("a descriptor");
+    raw[0] += 16;
+    raw[2] += frames;
+    if raw.len() > 4 {
+        assert_eq!((raw[3] & 7, raw[4] >> 5), (0, 0), "template_id_offset");
+        raw[3] |= 16 >> 3;
+    }
+    Packet { descriptor: Some(raw), ..packet.clone() }
+}
+
+#[test]
+fn without_the_keyframe_that_brought_a_new_structure_nothing_goes_on() {
+    let rows = av1_l1t3();
+    let mut forwarding = video(1);
+    let before = (0..6).filter_map(|at| sequence(&mut forwarding, &av1(&rows[at], 1, 1000 + at as u64))).last();
+    // After a silence the encoder is set up anew, and its keyframe comes later than the frame after it.
+    let packet = |at: usize| av1(&set_up_anew(&rows[at], 40), 1, 5000 + at as u64);
+    assert_eq!(get(&mut forwarding, &packet(1)), None, "nobody could read it");
+    assert_eq!(get(&mut forwarding, &packet(0)), None, "its place is taken");
+    (2..10).for_each(|at| assert_eq!(get(&mut forwarding, &packet(at)), None, "nothing there for {at} to refer to"));
+    assert_eq!(forwarding.awaited(), Some(0));
+    let again = |at: usize| av1(&set_up_anew(&rows[at], 60), 1, 5010 + at as u64);
+    // One number is left open: the silence.
+    assert_eq!(sequence(&mut forwarding, &again(0)), before.map(|number| number + 2));
+    assert_eq!(sequence(&mut forwarding, &again(1)), before.map(|number| number + 3));
+    assert_eq!(forwarding.awaited(), None);
+}
+
+#[test]
+fn what_refers_to_a_frame_that_could_not_be_read_is_not_sent() {
+    let rows = av1_l1t3();
+    let mut forwarding = video(1);
+    (0..6).for_each(|at| assert!(get(&mut forwarding, &av1(&rows[at], 1, 1000 + at as u64)).is_some()));
+    // The keyframe of an encoder that was set up anew is late, and the first packet of the next frame of T0 too early.
+    let packet = |at: usize| av1(&set_up_anew(&rows[at], 40), 1, 1006 + at as u64);
+    assert_eq!(get(&mut forwarding, &packet(8)), None, "nobody could read it");
+    (0..2).for_each(|at| assert!(get(&mut forwarding, &packet(at)).is_some(), "the keyframe itself is whole"));
+    let rest = 9..rows.len();
+    rest.for_each(|at| assert_eq!(get(&mut forwarding, &packet(at)), None, "{at} needs the packet that was dropped"));
+    assert_eq!(forwarding.awaited(), Some(0));
+}
+
+#[test]
+fn late_packets_of_the_ssrc_before_do_not_make_the_new_one_unreadable() {
+    let rows = av1_l1t3();
+    let packet = |ssrc, at: usize| av1(&rows[at], ssrc, 1000 + at as u64);
     let mut forwarding = video(1);
     (0..6).for_each(|at| assert!(get(&mut forwarding, &packet(1, at)).is_some()));
     assert!(get(&mut forwarding, &packet(2, 0)).is_some(), "B begins");
@@ -187,16 +245,6 @@ fn late_packets_of_the_ssrc_before_do_not_make_the_new_one_unreadable() {
 
 #[test]
 fn a_codec_change_on_one_ssrc_waits_for_a_keyframe_of_the_new_codec() {
-    let vp9 = |number: u64, keyframe: bool| {
-        let [high, low] = (number as u16).to_be_bytes();
-        // I, P unless a keyframe, B, E; a 15-bit picture id.
-        let head = 0x8c | if keyframe { 0 } else { 0x40 };
-        Packet {
-            codec: Codec::Vp9,
-            payload: Arc::from([head, 0x80 | high, low, 0x82, 0x49]),
-            ..vp8(0, 1, number, false)
-        }
-    };
     let mut forwarding = video(1);
     let before = get(&mut forwarding, &vp8(0, 1, 10, true)).expect("a keyframe");
     assert_eq!(get(&mut forwarding, &vp9(11, false)), None, "of the new codec, before its keyframe");
@@ -205,6 +253,32 @@ fn a_codec_change_on_one_ssrc_waits_for_a_keyframe_of_the_new_codec() {
     assert_eq!((before.payload_type, after.payload_type), (96, 98));
     assert_eq!(after.sequence, before.sequence + 1);
     assert!(after.timestamp.wrapping_sub(before.timestamp) as i32 > 0);
+    assert_eq!(get(&mut forwarding, &vp8(0, 1, 11, false)), None, "of the codec before, late");
+    assert_eq!(get(&mut forwarding, &vp9(13, false)).map(|sent| sent.sequence), Some(after.sequence + 1));
+    assert_eq!(forwarding.awaited(), None, "nothing more is asked for");
+}
+
+#[test]
+fn an_ssrc_does_not_begin_with_a_frame_that_the_filter_would_drop() {
+    let mut forwarding = video(1);
+    assert!(get(&mut forwarding, &vp9(10, true)).is_some());
+    // I, L, B, E: it refers to nothing, but is of temporal layer 1.
+    let payload = Arc::from([0xac, 0x80, 11, 0x20, 0, 0x82, 0x49]);
+    assert_eq!(get(&mut forwarding, &Packet { payload, ssrc: 2, ..vp9(700, true) }), None);
+    assert!(get(&mut forwarding, &vp9(11, false)).is_some(), "so what there is goes on");
+}
+
+#[test]
+fn a_codec_change_after_the_way_back_to_an_ssrc_waits_for_a_keyframe_too() {
+    let mut forwarding = video(1);
+    assert!(get(&mut forwarding, &vp8(0, 1, 10, true)).is_some());
+    assert!(get(&mut forwarding, &vp8(0, 2, 700, true)).is_some(), "from A to B");
+    forwarding.set_target(start(), None);
+    give(&mut forwarding, 0);
+    assert!(get(&mut forwarding, &vp8(0, 1, 20, true)).is_some(), "and back to A, after a pause");
+    assert_eq!(get(&mut forwarding, &vp9(21, false)), None, "of the new codec, before its keyframe");
+    assert_eq!(forwarding.awaited(), Some(0));
+    assert!(get(&mut forwarding, &vp9(22, true)).is_some());
 }
 
 #[test]
@@ -335,6 +409,19 @@ fn audio_does_not_begin_again_with_a_packet_that_was_sent() {
     give(&mut forwarding, 0);
     assert_eq!(get(&mut forwarding, &red(1, 111)), None, "it would go out under two numbers");
     assert!(get(&mut forwarding, &red(2, 111)).is_some());
+}
+
+#[test]
+fn a_packet_of_padding_alone_is_left_out_without_a_gap() {
+    for start in [vp8(0, 1, 10, true), vp9(10, true)] {
+        let mut forwarding = video(1);
+        let first = sequence(&mut forwarding, &start).expect("a keyframe");
+        // What is left of it when the stack has taken the padding off.
+        let padding = Packet { payload: Arc::from([]), sequence: 11, ..start.clone() };
+        assert_eq!(get(&mut forwarding, &padding), None);
+        let next = if start.codec == Codec::Vp8 { vp8(0, 1, 12, false) } else { vp9(12, false) };
+        assert_eq!(sequence(&mut forwarding, &next), Some(first + 1), "{:?}", start.codec);
+    }
 }
 
 #[test]

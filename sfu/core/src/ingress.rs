@@ -57,6 +57,8 @@ pub(crate) struct Incoming<'a> {
     pub keyframe_start: bool,
     /// None: of no use to anybody; it only leaves no gap.
     pub descriptor: Option<Descriptor>,
+    /// The id of the frame that it is a part of, where the rest of what it says of that cannot be read.
+    pub unreadable: Option<u64>,
     /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
     pub frame: Option<&'a (FrameInfo, Option<dependency::Descriptor>)>,
     pub payload: &'a Arc<[u8]>,
@@ -75,7 +77,8 @@ impl Reading {
     /// Reads a packet, and lets its track take note of it.
     pub(crate) fn new(track: &mut Track, packet: &Arrival<'_>) -> Self {
         let seen = track.on_packet(packet);
-        let readable = Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| !seen.unreadable);
+        let readable =
+            Descriptor::read(packet.format.format.codec, packet.payload).filter(|_| seen.unreadable.is_none());
         let (descriptor, primary) = match packet.format.red {
             None => (readable, None),
             // What is inside may be of another codec than the one negotiated: comfort noise, say. Nobody could tell.
@@ -106,6 +109,7 @@ impl Reading {
             red: packet.format.red,
             keyframe_start: self.seen.keyframe_start,
             descriptor: self.descriptor,
+            unreadable: self.seen.unreadable,
             frame: self.seen.frame.as_ref(),
             payload: packet.payload,
             primary: self.primary.as_ref(),
@@ -134,4 +138,39 @@ fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
     forwarded.abs_send_time = None;
     forwarded.tx_time_offs = None;
     forwarded
+}
+
+#[cfg(test)]
+mod tests {
+    use str0m::media::{Mid, Rid};
+    use str0m::rtp::VideoOrientation;
+
+    use super::*;
+
+    #[test]
+    fn header_extensions_survive_but_those_of_one_hop() {
+        let mut values = ExtensionValues {
+            audio_level: Some(-30),
+            voice_activity: Some(true),
+            video_orientation: Some(VideoOrientation::Deg90),
+            video_content_type: Some(1),
+            ..ExtensionValues::default()
+        };
+        values.user_values.set(dependency::RawDescriptor::new(&[0xc0, 0, 1]).expect("a length"));
+        let end_to_end = format!("{values:?}");
+        let came = ExtensionValues {
+            mid: Some(Mid::from("3")),
+            rid: Some(Rid::from("h")),
+            rid_repair: Some(Rid::from("h")),
+            transport_cc: Some(7),
+            tx_time_offs: Some(1),
+            ..values.clone()
+        };
+        assert_ne!(format!("{came:?}"), end_to_end);
+        let forwarded = forwarded_extensions(&came);
+        assert_eq!(format!("{forwarded:?}"), end_to_end);
+        let descriptor = forwarded.user_values.get::<dependency::RawDescriptor>();
+        assert_eq!(descriptor, values.user_values.get::<dependency::RawDescriptor>());
+        assert!(descriptor.is_some());
+    }
 }

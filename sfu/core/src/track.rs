@@ -111,8 +111,8 @@ impl Layer {
         self.sources[0].is_late(packet.seq)
     }
 
-    /// What the packet says of its frame. An error where it says something that cannot be read.
-    fn read_frame(&mut self, packet: &Arrival<'_>) -> Result<Option<(FrameInfo, Option<Descriptor>)>, ()> {
+    /// What the packet says of its frame. An error where that cannot be read, with the frame's id.
+    fn read_frame(&mut self, packet: &Arrival<'_>) -> Result<Option<(FrameInfo, Option<Descriptor>)>, u64> {
         let raw = packet.ext.user_values.get::<RawDescriptor>();
         let from = match (raw, packet.codec()) {
             (Some(raw), _) => FrameSource::Dependency(raw.as_bytes()),
@@ -120,11 +120,14 @@ impl Layer {
             (None, Codec::Vp9) => FrameSource::Vp9(packet.payload),
             (None, _) => return Ok(None),
         };
-        let read = self.sources[0].reader.read(from, packet.time, packet.marker);
-        if let Some((frame, _)) = &read {
-            self.meter.count(frame, packet.payload.len());
+        let reader = &mut self.sources[0].reader;
+        let read = reader.read(from, packet.time, packet.marker);
+        match (&read, raw) {
+            (Some((frame, _)), _) => self.meter.count(frame, packet.payload.len()),
+            (None, Some(raw)) => return Err(reader.id_of(raw)),
+            (None, None) => {}
         }
-        if raw.is_some() && read.is_none() { Err(()) } else { Ok(read) }
+        Ok(read)
     }
 
     /// The height of one of its spatial layers; 0 while not known.
@@ -151,8 +154,8 @@ pub(crate) struct Seen {
     pub resized: bool,
     /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
     pub frame: Option<(FrameInfo, Option<Descriptor>)>,
-    /// It tells of its frame what cannot be read: of no use to anybody.
-    pub unreadable: bool,
+    /// The id of its frame, where the rest of what it tells of that cannot be read: of no use to anybody.
+    pub unreadable: Option<u64>,
 }
 
 /// One who receives a track: the participant's key and the index of its slot.
@@ -210,16 +213,16 @@ impl Track {
             let level = packet.ext.audio_level;
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
-            return Seen { keyframe_start: !late, resized: false, frame: None, unreadable: false };
+            return Seen { keyframe_start: !late, resized: false, frame: None, unreadable: None };
         }
         let read = layer.read_frame(packet);
-        let unreadable = read.is_err();
+        let unreadable = read.as_ref().err().copied();
         let frame = read.unwrap_or_default();
         let info = forward::inspect(packet.codec(), packet.payload);
-        // The dependency descriptor knows best.
+        // As the filter takes it, which must let pass what a receiver begins with.
         let keyframe_start = match &frame {
-            Some((frame, Some(_))) => frame.keyframe && frame.start,
-            _ => info.keyframe_start && !unreadable,
+            Some((frame, _)) => frame.keyframe && frame.start,
+            None => info.keyframe_start && unreadable.is_none(),
         };
         // Nobody can begin with a keyframe whose rest has come and was not forwarded: another one is needed.
         let keyframe_start = keyframe_start && !late;

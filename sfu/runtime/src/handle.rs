@@ -95,14 +95,10 @@ impl Sfu {
     pub fn start(config: SfuConfig) -> Result<Self, StartError> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.workers == 0 { cores() } else { config.workers }.min(255);
-        let bind = |addr: SocketAddr| socket::open(addr).map_err(|source| StartError::Bind { addr, source });
-        let first = bind(config.addr)?;
-        let local = first.local_addr().map_err(|source| StartError::Bind { addr: config.addr, source })?;
+        let bind = |source| StartError::Bind { addr: config.addr, source };
+        let sockets = socket::open(config.addr, count).map_err(bind)?;
+        let local = sockets[0].local_addr().map_err(bind)?;
         let candidates = candidates(&config, local)?;
-        let mut sockets = vec![first];
-        for _ in 1..count {
-            sockets.push(bind(local)?);
-        }
         let cert = new_certificate();
         let mut ends = Vec::with_capacity(count);
         for _ in 0..count {

@@ -4,7 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// The kernel's buffers. At 100 Mbps, 4 MiB hold a third of a second.
 const KERNEL_BUFFER: usize = 4 << 20;
@@ -22,20 +22,47 @@ pub(crate) struct SendStats {
     pub runs: u64,
 }
 
-/// Opens one of several sockets on the same address.
-pub(crate) fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+/// Opens so many sockets on one address, among which the kernel shares out what comes.
+///
+/// The first is bound by itself. Bound to share from the start, it would get the port of another server of the same user
+/// without an error, and every now and then even where any free port is asked for.
+pub(crate) fn open(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
+    let first = new(address)?;
+    first.bind(&address.into())?;
+    let mut all: Vec<UdpSocket> = vec![first.into()];
+    let address = all[0].local_addr()?;
+    if count > 1 {
+        share(SockRef::from(&all[0]))?;
+    }
+    while all.len() < count {
+        let next = new(address)?;
+        share(SockRef::from(&next))?;
+        next.bind(&address.into())?;
+        all.push(next.into());
+    }
+    Ok(all)
+}
+
+fn new(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
-    socket.bind(&address.into())?;
     // What the system allows; `weir doctor` will say when it is little.
     _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
     _ = socket.set_send_buffer_size(KERNEL_BUFFER);
-    Ok(socket.into())
+    Ok(socket)
+}
+
+#[cfg(unix)]
+fn share(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+#[cfg(not(unix))]
+fn share(_: SockRef<'_>) -> io::Result<()> {
+    Ok(())
 }
 
 /// A worker's socket with its buffers.
@@ -145,9 +172,21 @@ fn mapped(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
+    const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn the_sockets_of_one_server_share_a_port_that_no_other_server_gets() {
+        let first = open(ANY, 3).expect("bind");
+        let address = first[0].local_addr().expect("address");
+        assert!(first.iter().all(|socket| socket.local_addr().is_ok_and(|a| a == address)));
+        let second = open(address, 3).map(|_| ()).map_err(|error| error.kind());
+        assert_eq!(second, Err(io::ErrorKind::AddrInUse));
+    }
+
     #[test]
     fn runs_arrive_as_the_datagrams_they_were_made_of() {
-        let mut sender = MediaSocket::new(open(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bind")).expect("socket");
+        let socket = open(ANY, 1).expect("bind").swap_remove(0);
+        let mut sender = MediaSocket::new(socket).expect("socket");
         let receiver = UdpSocket::bind("127.0.0.1:0").expect("bind");
         receiver.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("timeout");
         let other = UdpSocket::bind("127.0.0.1:0").expect("bind");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use weir_core::allocator::{Allocation, Allocator, Class, LayerState, Reason, SlotRequest, Target};
 use weir_core::api::MediaKind;
 
-use crate::bytes::Bytes;
+use super::bytes::Bytes;
 
 /// A slot, and how long ago its layers went live.
 struct Slot {
@@ -26,9 +26,12 @@ pub fn allocate(data: &[u8]) {
         let layers: Vec<Vec<LayerState>> = slots.iter().map(|slot| layers_at(now, slot)).collect();
         let requests: Vec<SlotRequest<'_>> =
             slots.iter().zip(&layers).map(|(slot, layers)| SlotRequest { layers, ..slot.request.clone() }).collect();
-        let mut twin = allocator.clone();
+        // Now and then, because it costs as much again.
+        let twin = bytes.len().is_multiple_of(8).then(|| allocator.clone());
         let allocation = allocator.allocate(now, estimate, &requests);
-        assert_eq!(twin.allocate(now, estimate, &requests), allocation, "the same input, the same output");
+        if let Some(mut twin) = twin {
+            assert_eq!(twin.allocate(now, estimate, &requests), allocation, "the same input, the same output");
+        }
         assert!(!allocator.is_due(estimate), "nothing has changed");
         check(&requests, estimate, &allocation);
         if let Some(estimate) = estimate.filter(|_| first) {

@@ -8,7 +8,7 @@ use weir_core::forward::{
     inspect as read, red,
 };
 
-use crate::bytes::Bytes;
+use super::bytes::Bytes;
 
 /// Payload parsers on arbitrary bytes: they read within the payload and write nothing but what they were told to.
 pub fn inspect(data: &[u8]) {

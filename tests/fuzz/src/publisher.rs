@@ -7,7 +7,7 @@ use weir_core::api::Codec;
 use weir_core::forward::{SenderReport, Vp8Descriptor, Vp8Fields, Vp9Descriptor, Vp9Fields};
 use weir_core::fuzzing::Packet;
 
-use crate::bytes::Bytes;
+use super::bytes::Bytes;
 
 /// A packet with what the generator knows of it.
 #[derive(Debug, Clone)]
@@ -81,6 +81,8 @@ fn hex(text: &str) -> Vec<u8> {
 pub(crate) struct Stream {
     layer: usize,
     script: Script,
+    /// Of VP8: 15 bits.
+    long_ids: bool,
     ssrc: u32,
     sequence: u64,
     timestamp: u32,
@@ -101,9 +103,11 @@ impl Stream {
     /// A stream of the kind that a byte chooses: `codec` says of which codec, none of any.
     pub(crate) fn new(bytes: &mut Bytes<'_>, layer: usize, ssrc: u32, audio: bool) -> Self {
         let start = bytes.u16();
+        let script = if audio { Script::Opus { red: start & 1 == 1 } } else { any_script(bytes) };
         Self {
             layer,
-            script: if audio { Script::Opus { red: start & 1 == 1 } } else { any_script(bytes) },
+            long_ids: !matches!(script, Script::Vp8 { long: false, .. }),
+            script,
             ssrc,
             // Near the wraps as often as not.
             sequence: 0xff00 + u64::from(start),
@@ -122,11 +126,19 @@ impl Stream {
 
     /// The publisher changes the codec or the mode, on the same SSRC.
     pub(crate) fn change_codec(&mut self, bytes: &mut Bytes<'_>) {
-        if !matches!(self.script, Script::Opus { .. }) {
-            self.script = any_script(bytes);
+        // Six bits name a template. Come round, the new ones would be read with the structure of before, if the packet
+        // that brings theirs is lost: the descriptor itself cannot tell them apart.
+        if self.template_offset + 16 > 0x3f {
+            return;
         }
+        self.script = match (self.script, any_script(bytes)) {
+            (opus @ Script::Opus { .. }, _) => opus,
+            // No encoder changes the width of its picture ids.
+            (_, Script::Vp8 { layers, key_idx, .. }) => Script::Vp8 { long: self.long_ids, layers, key_idx },
+            (_, other) => other,
+        };
         // As Chromium does, so that no packet is read with the structure of another mode.
-        self.template_offset = (self.template_offset + 16) & 0x3f;
+        self.template_offset += 16;
         (self.at, self.begun) = (0, false);
     }
 

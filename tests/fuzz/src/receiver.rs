@@ -7,7 +7,7 @@ use weir_core::forward::dependency::DescriptorReader;
 use weir_core::forward::{Vp8Descriptor, Vp9Descriptor};
 use weir_core::fuzzing::Sent;
 
-use crate::publisher::Known;
+use super::publisher::Known;
 
 /// The newest packet in the order of sending.
 #[derive(Debug, Clone, Copy)]

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use weir_core::api::{Codec, MediaKind};
 use weir_core::fuzzing::{Accepts, Forwarding};
 
-use crate::bytes::Bytes;
-use crate::publisher::{Known, Stream};
-use crate::receiver::Receiver;
+use super::bytes::Bytes;
+use super::publisher::{Known, Stream};
+use super::receiver::Receiver;
 
 /// How many packets may be under way at once.
 const UNDER_WAY: usize = 48;

@@ -31,19 +31,30 @@ impl Counter {
     }
 
     /// The value to send for `value`, a number of `bits` bits. None: the epoch is forgotten, the value was
-    /// [left out](Self::leave_out), or it comes so late that the next epoch has given its number away.
+    /// [left out](Self::leave_out), or it comes so late that its number was given away: by the next epoch, or by the one
+    /// before, where the field began within the epoch.
     pub(super) fn rewrite(&mut self, packet: Mapped, value: u16, bits: u32) -> Option<u16> {
         let mask = mask(bits);
-        let mut shift = self.shifts.get(packet.epoch)?.unwrap_or_else(|| self.anchor(value));
+        let mut shift = match self.shifts.get(packet.epoch)? {
+            Some(shift) => shift,
+            // What the next epoch begins with follows what was sent before it.
+            None if self.shifts.newest() != Some(packet.epoch) => return None,
+            None => self.anchor(value),
+        };
+        if packet.late && shift.is_before_first(value, mask) {
+            return None;
+        }
         let out = shift.take(value, mask)? & mask;
         if shift.end.is_some_and(|end| out.wrapping_sub(end) & mask <= mask / 2) {
             return None;
         }
         self.shifts.put(packet.epoch, Some(shift));
-        if !packet.late {
+        let newest = self.newest.unwrap_or(out);
+        let step = out.wrapping_sub(newest) & mask;
+        // What comes late may be the first of its picture that is sent: that number is given away, too.
+        if !packet.late || step <= mask / 2 {
             // The upper bits go on from what they were, so that a longer counter can follow a shorter one.
-            let newest = self.newest.unwrap_or(out);
-            self.newest = Some(newest.wrapping_add(out.wrapping_sub(newest) & mask));
+            self.newest = Some(newest.wrapping_add(step));
         }
         Some(out)
     }
@@ -60,7 +71,8 @@ impl Counter {
     /// The shift that makes `value` the successor of the newest; none before the first.
     fn anchor(&self, value: u16) -> Shift {
         let offset = self.newest.map_or(0, |n| n.wrapping_add(1).wrapping_sub(value));
-        Shift { offset, newest: value, left_out: 0, end: None }
+        let reach = if self.newest.is_some() { 0 } else { u16::MAX };
+        Shift { offset, newest: value, left_out: 0, reach, end: None }
     }
 }
 
@@ -77,6 +89,8 @@ struct Shift {
     newest: u16,
     /// Which of the values up to the newest are left out: bit n is `newest - n`.
     left_out: u128,
+    /// How far behind the newest its values may lie: back to the first, before which others were sent.
+    reach: u16,
     /// What the next epoch began with.
     end: Option<u16>,
 }
@@ -102,6 +116,11 @@ impl Shift {
         }
     }
 
+    const fn is_before_first(&self, value: u16, mask: u16) -> bool {
+        let behind = self.newest.wrapping_sub(value) & mask;
+        behind <= mask / 2 && behind > self.reach
+    }
+
     /// Counts on to `value`, if it is newer than all before.
     fn advance(&mut self, value: u16, mask: u16) -> Option<()> {
         let ahead = value.wrapping_sub(self.newest) & mask;
@@ -109,6 +128,7 @@ impl Shift {
             return None;
         }
         self.newest = value;
+        self.reach = self.reach.saturating_add(ahead);
         self.left_out = self.left_out.checked_shl(ahead.into()).unwrap_or(0);
         Some(())
     }

@@ -169,3 +169,39 @@ fn pictures_without_their_upper_spatial_layers_are_numbered_without_gaps() {
     assert!(ids.len() > 10);
     assert_eq!(ids, (301..).take(ids.len()).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_late_packet_that_is_the_first_of_its_picture_uses_up_its_number() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(300, 1));
+    let id = |fields: Option<Vp9Fields>| fields.and_then(|fields| fields.picture_id);
+    assert_eq!(id(rewriter.rewrite(of(A, false), &parse(&long(300, 1)))), Some(300));
+    // After a switch to another codec, which has no picture ids.
+    assert_eq!(id(rewriter.rewrite(of(A, true), &parse(&long(301, 1)))), Some(301));
+    assert_eq!(id(rewriter.rewrite(of(A, true), &parse(&long(300, 1)))), Some(300), "an older one does not");
+    rewriter.switch(B, &parse(&long(7, 1)));
+    assert_eq!(id(rewriter.rewrite(of(B, false), &parse(&long(7, 1)))), Some(302));
+}
+
+#[test]
+fn where_the_picture_ids_begin_within_an_epoch_a_late_one_takes_no_number_of_the_epoch_before() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &long(300, 1));
+    // I is not set.
+    switch(&mut rewriter, B, &[0x2c, 0x00, 2, 0xab]);
+    let id = |fields: Option<Vp9Fields>| fields.and_then(|fields| fields.picture_id);
+    assert_eq!(id(rewriter.rewrite(of(B, false), &parse(&long(500, 2)))), Some(301));
+    assert_eq!(rewriter.rewrite(of(B, true), &parse(&long(499, 2))), None, "300 is taken");
+    assert_eq!(id(rewriter.rewrite(of(B, false), &parse(&long(502, 2)))), Some(303));
+    assert_eq!(id(rewriter.rewrite(of(B, true), &parse(&long(501, 2)))), Some(302));
+}
+
+#[test]
+fn an_epoch_without_picture_ids_gets_none_once_the_next_has_begun() {
+    let mut rewriter = Vp9Rewriter::new();
+    switch(&mut rewriter, A, &[0x2c, 0x00, 1, 0xab]);
+    switch(&mut rewriter, B, &long(7, 2));
+    assert_eq!(rewriter.rewrite(of(A, true), &parse(&long(300, 1))), None, "8 is for what follows");
+    let next = rewriter.rewrite(of(B, false), &parse(&long(8, 2))).and_then(|fields| fields.picture_id);
+    assert_eq!(next, Some(8));
+}

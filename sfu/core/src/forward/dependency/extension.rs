@@ -32,6 +32,12 @@ impl RawDescriptor {
         Some(Self(Repr::Short { len: data.len() as u8, bytes }))
     }
 
+    /// The frame number, which every packet tells (section A.8.2).
+    pub fn frame_number(&self) -> u16 {
+        let bytes = self.as_bytes();
+        u16::from_be_bytes([bytes[1], bytes[2]])
+    }
+
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {

@@ -1,10 +1,12 @@
 //! The descriptors of one subscription: one count of frames over all sources, and the decode targets it gets.
 
+use std::sync::Arc;
+
 use super::super::counter::Counter;
 use super::super::epoch::Epoch;
 use super::super::layer::Layer;
 use super::super::sequence::Mapped;
-use super::{Descriptor, MAX_LEN, Rewrite};
+use super::{Descriptor, MAX_LEN, Rewrite, Structure};
 
 const FRAME_NUMBER: u32 = 16;
 
@@ -22,6 +24,8 @@ pub struct DependencyRewriter {
     pending: u8,
     /// The next packet is the first of its epoch.
     fresh: bool,
+    /// The structure that the receiver reads with.
+    structure: Option<Arc<Structure>>,
 }
 
 impl Default for DependencyRewriter {
@@ -33,7 +37,7 @@ impl Default for DependencyRewriter {
 impl DependencyRewriter {
     /// A rewriter that has sent nothing.
     pub const fn new() -> Self {
-        Self { frame_number: Counter::new(), told: None, pending: 0, fresh: true }
+        Self { frame_number: Counter::new(), told: None, pending: 0, fresh: true, structure: None }
     }
 
     /// Opens `epoch`, whose first packet, the start of a keyframe, has the descriptor `first`.
@@ -41,6 +45,14 @@ impl DependencyRewriter {
         self.frame_number.switch(epoch, Some(first.frame_number));
         self.told = None;
         self.fresh = true;
+    }
+
+    /// Whether the receiver could read `descriptor` in the next packet: it has been given the structure, or is with this
+    /// packet. Not so where the keyframe that brought a new one came, but could not be sent any more.
+    pub fn is_readable(&self, descriptor: &Descriptor) -> bool {
+        let known =
+            |known: &Arc<Structure>| Arc::ptr_eq(known, &descriptor.structure) || *known == descriptor.structure;
+        self.fresh || descriptor.attached || self.structure.as_ref().is_some_and(known)
     }
 
     /// Writes the descriptor of `packet` for a receiver that gets layers up to `allowed`; gives its length. None: its
@@ -70,6 +82,9 @@ impl DependencyRewriter {
         let active_targets = tell.then_some(sent);
         if !packet.late {
             self.fresh = false;
+            if attach {
+                self.structure = Some(Arc::clone(structure));
+            }
             let layer = descriptor.dependencies.layer;
             if layer.temporal == 0 && descriptor.end_of_frame {
                 self.pending &= !(1 << layer.spatial);

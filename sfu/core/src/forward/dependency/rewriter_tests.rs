@@ -3,12 +3,13 @@ use super::*;
 
 const KEY_MODE: &str = include_str!("../testdata/chromium-av1-l3t3-key.txt");
 
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
+}
+
 fn recorded() -> Vec<Descriptor> {
     let mut reader = DescriptorReader::default();
     let lines = KEY_MODE.lines().filter(|l| !l.starts_with('#'));
-    let hex = |text: &str| -> Vec<u8> {
-        (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
-    };
     lines.map(|l| reader.read(&hex(l.split(' ').nth(3).expect("a descriptor"))).expect("good")).collect()
 }
 
@@ -106,4 +107,26 @@ fn a_forgotten_epoch_is_not_rewritten() {
     let mut rewriter = DependencyRewriter::new();
     (0..5).for_each(|epoch| rewriter.switch(Epoch(epoch), &packets[0]));
     assert_eq!(rewriter.rewrite(of(0, true), &packets[0], ALL, &mut [0; MAX_LEN]), None);
+}
+
+#[test]
+fn what_the_receiver_has_no_structure_for_is_not_readable() {
+    let mut subscriber = Subscriber::new();
+    let packets = recorded();
+    assert!(subscriber.rewriter.is_readable(&packets[5]), "the first packet brings it along");
+    subscriber.rewriter.switch(Epoch(0), &packets[0]);
+    subscriber.send(of(0, false), &packets[0], ALL);
+    assert!(subscriber.rewriter.is_readable(&packets[5]));
+    let mut reader = DescriptorReader::default();
+    let other = include_str!("../testdata/chromium-av1-l3t3.txt");
+    let raw = |line: &str| RawDescriptor::new(&hex(line.split(' ').nth(3).expect("a descriptor"))).expect("a length");
+    let mut lines = other.lines().filter(|l| !l.starts_with('#')).map(raw);
+    let mut next = || reader.read(lines.next().expect("a line").as_bytes()).expect("good");
+    let (keyframe, after) = (next(), next());
+    assert!(keyframe.attached && subscriber.rewriter.is_readable(&keyframe), "it brings its own");
+    assert!(!after.attached && !subscriber.rewriter.is_readable(&after), "its keyframe was not sent");
+    subscriber.send(of(0, true), &keyframe, ALL);
+    assert!(!subscriber.rewriter.is_readable(&after), "what comes late does not replace a newer one");
+    subscriber.send(of(0, false), &keyframe, ALL);
+    assert!(subscriber.rewriter.is_readable(&after));
 }

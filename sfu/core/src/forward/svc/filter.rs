@@ -116,6 +116,21 @@ impl LayerFilter {
         running.starved || wanted != running.current.spatial && !running.is_alive(wanted)
     }
 
+    /// What it passed was not sent, and what follows needs it: only a keyframe helps.
+    pub fn starve(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.starved = true;
+        }
+    }
+
+    /// A packet of this frame cannot be forwarded, whatever layer it is of.
+    pub fn lose(&mut self, id: u64) {
+        let history = self.running.as_mut().map_or(&mut self.waiting, |running| &mut running.history);
+        if history.fate(id) != Fate::Forgotten {
+            history.note(id, false);
+        }
+    }
+
     /// Decides about a packet. All packets of a frame get the same answer, in whatever order they come.
     pub fn on_packet(&mut self, frame: &FrameInfo) -> FilterVerdict {
         let newest = self.running.as_ref().is_none_or(|r| r.history.is_new(frame.id));

@@ -2,7 +2,7 @@
 
 use super::super::codec::vp8::{self, Vp8Descriptor};
 use super::super::codec::vp9::{ScalabilityStructure, Vp9Descriptor};
-use super::super::dependency::{Descriptor, DescriptorReader};
+use super::super::dependency::{Descriptor, DescriptorReader, RawDescriptor};
 use super::super::layer::{Layer, LayerSet, MAX_LAYERS};
 use super::unwrap::Unwrap;
 use super::{FrameInfo, References, TemporalSync};
@@ -58,6 +58,11 @@ impl FrameReader {
             FrameSource::Vp8(payload) => Some((self.of_vp8(payload)?, None)),
             FrameSource::Vp9(payload) => Some((self.of_vp9(payload, marker)?, None)),
         }
+    }
+
+    /// The id of a packet's frame, where [`Self::read`] has not found out more: its structure has not come, or is gone.
+    pub fn id_of(&mut self, descriptor: &RawDescriptor) -> u64 {
+        self.frames.take(descriptor.frame_number().into(), 16, LATE)
     }
 
     /// Width and height of a spatial layer, as far as the stream has told.
