@@ -184,6 +184,7 @@ fn track(kind: MediaKind, layers: usize) -> Track {
         source: if kind == MediaKind::Audio { Source::Microphone } else { Source::Camera },
         label: String::new(),
         muted: false,
+        silenced: false,
         format: None,
         layers: (0..layers).map(|index| Layer::new(rid(index))).collect(),
         loudness: Default::default(),

@@ -176,6 +176,8 @@ pub(crate) struct Track {
     pub source: Source,
     pub label: String,
     pub muted: bool,
+    /// An administrator muted it: nothing of it is passed on.
+    pub silenced: bool,
     /// The format of the packets seen last.
     pub format: Option<Format>,
     pub layers: Vec<Layer>,
@@ -343,6 +345,7 @@ mod tests {
             source: Source::Camera,
             label: String::new(),
             muted: false,
+            silenced: false,
             format: None,
             layers: [("q", 180), ("h", 360), ("f", 720)].map(layer).into(),
             loudness: Default::default(),

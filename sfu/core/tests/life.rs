@@ -168,3 +168,35 @@ fn what_is_resent_is_at_most_three_times_what_was_sent() {
     assert!(resent > counted as usize, "it does resend: {resent}");
     assert!(resent <= 3 * counted as usize, "{resent} of {counted}");
 }
+
+#[test]
+fn what_an_administrator_muted_stays_so_whatever_its_publisher_says() {
+    let mut net = Net::new();
+    let a = net.add("room", Role::Member, true, (1, 1));
+    let b = net.add("room", Role::Member, false, (1, 1));
+    net.connect_all();
+    let mut count = 0;
+    let mut send = |net: &mut Net, frames: u64, keyframe_at: u64| {
+        for n in 0..frames {
+            net.write_video(a, count, n == keyframe_at);
+            count += 1;
+            net.run(FRAME);
+        }
+        net.video_of(b).len()
+    };
+    assert_eq!(send(&mut net, 10, 0), 10);
+    let slots = net.subscriptions("room", b);
+    let video = slots.iter().find(|s| s.kind == MediaKind::Video).expect("a slot shows it").track;
+    let publisher = net.clients[a].id;
+    let mute_for = |muted| Command::MuteFor("room".into(), publisher, video, muted);
+    assert!(matches!(net.command(mute_for(true)), Some(Reply::Done(true))));
+    assert_eq!(send(&mut net, 10, 0), 10, "nothing is passed on");
+    net.command(Command::Mute(publisher, video, false));
+    assert_eq!(send(&mut net, 10, 0), 10, "not by the publisher's own word");
+    let told = net.notices_of(publisher).filter(|n| matches!(n, Notice::TrackMuted(_, id, true) if *id == video));
+    assert_eq!(told.count(), 2, "who is told why");
+    net.command(mute_for(false));
+    assert_eq!(send(&mut net, 10, 5), 15, "from the next keyframe on");
+    let seqs: Vec<u64> = net.video_of(b).iter().map(|p| *p.seq_no).collect();
+    assert!(seqs.windows(2).all(|w| w[1] == w[0] + 1), "what was left out leaves no gap: {seqs:?}");
+}

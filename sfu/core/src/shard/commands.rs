@@ -19,6 +19,13 @@ use crate::sdp::MediaLine;
 use crate::timers::Timer;
 use crate::track::{Layer, Track};
 
+/// Who muted a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Publisher,
+    Administrator,
+}
+
 impl Shard {
     pub(super) fn on_command(&mut self, request: u64, command: Command) {
         self.current = self.subject(&command);
@@ -27,7 +34,7 @@ impl Shard {
             Command::Offer(id, offer) => Some(Reply::Offer(self.offer(id, &offer))),
             Command::View(id, view) => self.with_key(id, |shard, key| shard.view(key, view)),
             Command::Mute(id, track, muted) => {
-                let done = self.ids.get(&id).copied().is_some_and(|key| self.mute(key, track, muted));
+                let done = self.ids.get(&id).copied().is_some_and(|key| self.mute(key, track, muted, By::Publisher));
                 Some(Reply::Done(done))
             }
             Command::Metadata(id, metadata) => self.with_key(id, |shard, key| shard.set_metadata(key, metadata)),
@@ -44,7 +51,7 @@ impl Shard {
                 Some(Reply::Done(key.is_some()))
             }
             Command::MuteFor(room, id, track, muted) => {
-                let done = self.key_in(&room, id).is_some_and(|key| self.mute(key, track, muted));
+                let done = self.key_in(&room, id).is_some_and(|key| self.mute(key, track, muted, By::Administrator));
                 Some(Reply::Done(done))
             }
             Command::CloseRoom(name, reason) => Some(Reply::Done(self.close_room(&name, reason))),
@@ -286,6 +293,7 @@ impl Shard {
             source: offered.map_or(usual, |t| t.source),
             label: offered.map(|t| t.label.clone()).unwrap_or_default(),
             muted: offered.is_some_and(|t| t.muted),
+            silenced: false,
             format: None,
             layers: rids.into_iter().map(Layer::new).collect(),
             loudness: Default::default(),
@@ -358,24 +366,48 @@ impl Shard {
         self.retarget(key);
     }
 
-    /// Sets the muted flag of a track of this participant; false if it has no such track.
-    fn mute(&mut self, key: usize, id: TrackId, muted: bool) -> bool {
+    /// Mutes a track of this participant, or has it heard again; false if it has no such track. What an administrator muted
+    /// is not passed on, whatever its publisher says, until an administrator has it heard again.
+    fn mute(&mut self, key: usize, id: TrackId, muted: bool, by: By) -> bool {
         let room = self.peers[key].conn.room;
-        let Some(track) = self.rooms[room].track_by_id(id) else {
+        let Some(track_key) = self.rooms[room].track_by_id(id) else {
             return false;
         };
-        let found = &mut self.rooms[room].tracks[track];
-        if found.publisher != key {
+        let publisher = self.peers[key].conn.id;
+        let track = &mut self.rooms[room].tracks[track_key];
+        if track.publisher != key {
             return false;
         }
-        if found.muted != muted {
-            found.muted = muted;
-            let publisher = self.peers[key].conn.id;
+        if by == By::Publisher && track.silenced {
+            if !muted {
+                self.tell(key, Notice::TrackMuted(publisher, id, true));
+            }
+            return true;
+        }
+        let was_silenced = std::mem::replace(&mut track.silenced, muted && by == By::Administrator);
+        if track.muted != muted {
+            track.muted = muted;
             self.broadcast(room, None, Notice::TrackMuted(publisher, id, muted));
             self.rooms[room].choose_loudest(self.now, self.config.loudest);
             self.reassign(room);
         }
+        if was_silenced && !muted {
+            self.begin_anew(room, track_key);
+        }
         true
+    }
+
+    /// Receivers lack what the pictures to come refer to: they wait for a keyframe.
+    fn begin_anew(&mut self, room: usize, track: usize) {
+        let track = &self.rooms[room].tracks[track];
+        if track.kind != MediaKind::Video {
+            return;
+        }
+        let receivers: Vec<(usize, usize)> = track.subscribers.iter().map(|s| (s.key, s.slot)).collect();
+        for (key, slot) in receivers {
+            self.peers[key].member.slots[slot].egress.selector.abandon(self.now);
+            self.await_keyframes(key);
+        }
     }
 
     fn set_metadata(&mut self, key: usize, metadata: String) {

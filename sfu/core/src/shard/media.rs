@@ -50,7 +50,11 @@ impl Shard {
         let reading = Reading::new(track, &arrival);
         let captured = peer.clock.captured(now, report, arrival.time, arrival.codec().clock_rate());
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
-        let incoming = reading.incoming(&arrival, peer.conn.id, captured);
+        let mut incoming = reading.incoming(&arrival, peer.conn.id, captured);
+        if track.silenced {
+            // Left out like what is broken: without a gap that somebody would ask to have filled.
+            incoming.descriptor = None;
+        }
         self.fan_out(room_key, track_key, &incoming);
         if first {
             self.tell_milestone(key, Milestone::FirstPacket);
