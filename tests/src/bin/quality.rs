@@ -168,7 +168,7 @@ fn pool(runs: &Runs) -> Vec<Figure> {
 
 fn header(markdown: bool) {
     if markdown {
-        println!("| scenario | figure | median | worst | target | |\n|---|---|---:|---:|---|---|");
+        println!("| scenario | figure | median | judged | target | |\n|---|---|---:|---:|---|---|");
     } else {
         println!("{:<27} {:<34} {:>9} {:>9}  {:<14}", "scenario", "figure", "median", "judged", "target");
     }
