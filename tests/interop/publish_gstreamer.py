@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Publishes a test picture and a tone over WHIP with GStreamer's webrtcbin, until it is told to stop.
 
-Usage: publish_gstreamer.py URL {h264|vp8}. Prints "connected" when ICE and DTLS are done; exits with 1 when they fail.
+Usage: publish_gstreamer.py URL {h264|h264-bframes|vp8}. Prints "connected" when ICE and DTLS are done; exits with 1 when they fail.
 """
 
 import signal
@@ -21,6 +21,9 @@ VIDEO = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=800 key-int-max=60"
     " ! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 aggregate-mode=zero-latency"
     " ! application/x-rtp,media=video,encoding-name=H264,payload=102",
+    # As encoders are that were made for files: pictures out of order.
+    "h264-bframes": "x264enc speed-preset=ultrafast bframes=2 bitrate=800 key-int-max=60 ! video/x-h264,profile=main"
+    " ! rtph264pay config-interval=-1 ! application/x-rtp,media=video,encoding-name=H264,payload=102",
     "vp8": "vp8enc deadline=1 cpu-used=8 target-bitrate=800000 keyframe-max-dist=60 error-resilient=default"
     " ! rtpvp8pay picture-id-mode=15-bit ! application/x-rtp,media=video,encoding-name=VP8,payload=96",
 }
