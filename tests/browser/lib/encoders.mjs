@@ -22,9 +22,9 @@ export const noGStreamer = haveGStreamer ? false : 'GStreamer with webrtcbin and
 const running = [];
 
 /** Starts a client; its output goes to a log, and to `lines`. */
-export function start(name, command, args) {
+export function start(name, command, args, env = {}) {
   const log = createWriteStream(join(OUT, `interop-${name}.log`));
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   const client = { name, child, lines: [], exit: null };
   child.stdout.on('data', (data) => client.lines.push(...String(data).split('\n').filter(Boolean)));
   for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
@@ -43,10 +43,10 @@ export const GOOD_VIDEO =
 export const GOOD_AUDIO = '-c:a libopus -ac 2';
 
 /** FFmpeg with a WHIP muxer, which no distribution has in its stable release yet. */
-export function ffmpeg(url, { video = GOOD_VIDEO, audio = GOOD_AUDIO, name = 'ffmpeg' } = {}) {
+export function ffmpeg(url, { video = GOOD_VIDEO, audio = GOOD_AUDIO, name = 'ffmpeg', token = '', more = '' } = {}) {
   const inputs = '-re -f lavfi -i testsrc2=s=640x360:r=30 -re -f lavfi -i sine=r=48000';
-  const args = `-hide_banner -nostdin ${inputs} ${video} ${audio} -f whip`.split(' ');
-  return start(name, ffmpegBinary(), [...args, url]);
+  const args = `-hide_banner -nostdin ${inputs} ${video} ${audio} ${token && `-authorization ${token}`} ${more} -f whip`;
+  return start(name, ffmpegBinary(), [...args.split(' ').filter(Boolean), url]);
 }
 
 let binary;

@@ -1,6 +1,6 @@
 // Starts the server's binary on free ports, and looks after it.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { createWriteStream, mkdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -12,7 +12,7 @@ import { until } from './wait.mjs';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 /** Where logs and screenshots go. */
 export const OUT = process.env.TESTS_OUT ?? join(ROOT, 'tests/out');
-const BINARY = process.env.TESTS_SERVER ?? join(ROOT, 'target/debug/weir');
+export const BINARY = process.env.TESTS_SERVER ?? join(ROOT, 'target/debug/weir');
 
 mkdirSync(OUT, { recursive: true });
 
@@ -73,4 +73,14 @@ export async function startServer(name, settings = {}) {
     if (/panicked/.test(readFileSync(logFile, 'utf8'))) throw new Error(`the server panicked: see ${logFile}`);
   };
   return { url, mediaPort: media, logFile, stop };
+}
+
+const SECRET = 'a-secret-of-the-browser-tests-long-enough-for-HS256';
+/** Settings of a server that asks for tokens. */
+export const WITH_TOKENS = { WEIR_KEYS: `main:${SECRET}` };
+
+/** A token for such a server. `grants`: `--publish`, `--subscribe`, `--admin`. */
+export function makeToken(room, identity, ...grants) {
+  const env = { ...process.env, ...WITH_TOKENS };
+  return execFileSync(BINARY, ['token', '--room', room, '--identity', identity, ...grants], { env, encoding: 'utf8' }).trim();
 }
