@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 import { OUT } from './server.mjs';
 
-const INTEROP = join(dirname(fileURLToPath(import.meta.url)), '../../interop');
+export const INTEROP = join(dirname(fileURLToPath(import.meta.url)), '../../interop');
 export const PYTHON = process.env.TESTS_PYTHON ?? join(INTEROP, '../.venv/bin/python');
 /** PyGObject belongs to the distribution's own Python. */
 export const SYSTEM_PYTHON = '/usr/bin/python3';

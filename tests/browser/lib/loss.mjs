@@ -26,7 +26,8 @@ export function dropPackets({ from, to, percent }) {
   // On the way in: a packet that is dropped on the way out is an error to its sender, and FFmpeg ends at that.
   nft('add', 'chain', 'inet', TABLE, 'in', '{ type filter hook input priority 0; }');
   const ports = [...(from ? ['udp', 'sport', String(from)] : []), 'udp', 'dport', String(to)];
-  nft('add', 'rule', 'inet', TABLE, 'in', ...ports, 'numgen', 'random', 'mod', '100', '<', String(percent), 'counter', 'drop');
+  const some = percent < 100 ? ['numgen', 'random', 'mod', '100', '<', String(percent)] : [];
+  nft('add', 'rule', 'inet', TABLE, 'in', ...ports, ...some, 'counter', 'drop');
   return () => {
     const rules = execFileSync('nft', ['list', 'table', 'inet', TABLE], { encoding: 'utf8' });
     removeTable();
