@@ -78,10 +78,11 @@ impl Reason {
         matches!(self, EstimateTooLow { .. } | PausedNoBandwidth { .. } | PriorityToOthers { .. })
     }
 
-    /// The publisher sends nothing with which the picture could begin.
+    /// What comes of the publisher is nothing that the receiver could show, and no choice of its own is to blame.
     #[must_use]
     pub fn is_wait(&self) -> bool {
-        matches!(self, Self::NoPackets | Self::NoKeyframe | Self::KeyframeInterval { .. })
+        use Reason::{CodecNotSupported, KeyframeInterval, NoKeyframe, NoPackets};
+        matches!(self, NoPackets | NoKeyframe | KeyframeInterval { .. } | CodecNotSupported)
     }
 
     /// Whether the receiver should be told, if `told` is what it was told last: another reason, another size, or a
