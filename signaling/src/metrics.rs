@@ -1,5 +1,7 @@
 //! `GET /metrics`: the counters of the workers and of HTTP in Prometheus' text format.
 
+use std::collections::BTreeMap;
+
 use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
@@ -48,6 +50,7 @@ impl Metrics {
             families.push(per_shard(name, help, MetricType::COUNTER, shards, value));
         }
         families.push(closed(shards));
+        families.push(findings(shards));
         families.extend(self.requests.collect());
         families.extend(self.sessions.collect());
         families.extend(self.problems.collect());
@@ -149,15 +152,27 @@ fn build_info() -> MetricFamily {
 }
 
 fn closed(shards: &[Stats]) -> MetricFamily {
+    let metrics = by_name("reason", shards, |stats| &stats.closed);
+    family("weir_participants_closed_total", "Participants closed, by reason.", MetricType::COUNTER, metrics)
+}
+
+fn findings(shards: &[Stats]) -> MetricFamily {
+    let metrics = by_name("code", shards, |stats| &stats.findings);
+    let help = "What was found wrong with publishers over WHIP, by code.";
+    family("weir_publisher_findings_total", help, MetricType::COUNTER, metrics)
+}
+
+/// Counters that are kept by name, with the name as this label.
+fn by_name(name: &str, shards: &[Stats], read: fn(&Stats) -> &BTreeMap<&'static str, u64>) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for (shard, stats) in shards.iter().enumerate() {
-        for (reason, count) in &stats.closed {
+        for (value, count) in read(stats) {
             let mut metric = counter(*count as f64);
-            metric.set_label(vec![label("reason", reason), label("shard", &shard.to_string())]);
+            metric.set_label(vec![label(name, value), label("shard", &shard.to_string())]);
             metrics.push(metric);
         }
     }
-    family("weir_participants_closed_total", "Participants closed, by reason.", MetricType::COUNTER, metrics)
+    metrics
 }
 
 #[cfg(test)]
@@ -170,6 +185,7 @@ mod tests {
         metrics.sessions.with_label_values(&["whip"]).inc();
         let mut busy = Stats { rooms: 2, rtp_forwarded: 7, ..Stats::default() };
         busy.closed.insert("left", 3);
+        busy.findings.insert("b-frames", 2);
         let text = String::from_utf8(metrics.render(&[Stats::default(), busy], false)).expect("text");
         for line in [
             "# HELP weir_rooms Rooms.",
@@ -179,6 +195,7 @@ mod tests {
             "# TYPE weir_rtp_forwarded_total counter",
             "weir_rtp_forwarded_total{shard=\"1\"} 7",
             "weir_participants_closed_total{reason=\"left\",shard=\"1\"} 3",
+            "weir_publisher_findings_total{code=\"b-frames\",shard=\"1\"} 2",
             "weir_sessions{protocol=\"whip\"} 1",
             "weir_draining 0",
             "weir_workers_up 1",

@@ -105,6 +105,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         announce: config.media.announce.clone(),
         workers: config.media.workers,
         loudest: config.rooms.loudest,
+        max_bitrate: u64::from(config.rooms.publisher_kbps) * 1000,
     })?;
     let media_addr = sfu.local_addr();
     if config.media.announce.is_empty() && media_addr.ip().is_loopback() && !config.http.addr.ip().is_loopback() {

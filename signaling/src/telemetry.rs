@@ -13,12 +13,13 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Metadata, Span, info, info_span};
+use tracing::{Metadata, Span, info, info_span, warn};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 use weir_sfu::api::{Answer, CloseReason, Milestone, Notice, ParticipantId, Role, TrackId};
+use weir_sfu::doctor::{Finding, Remedy};
 
 use crate::config::{LogFormat, Telemetry};
 use crate::error::Code;
@@ -115,6 +116,8 @@ pub(crate) struct Journey {
     /// The steps begun and not done: each ends with its milestone.
     steps: Vec<(Milestone, Span)>,
     published: HashSet<TrackId>,
+    /// What is wrong with what it sends, by code.
+    findings: Vec<&'static str>,
 }
 
 impl Journey {
@@ -128,6 +131,7 @@ impl Journey {
             join: Some(join),
             steps: Vec::new(),
             published: HashSet::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -163,14 +167,29 @@ impl Journey {
         self.left(CloseReason::Left);
     }
 
-    /// A notice came; milestones and unpublished tracks are of interest.
+    /// A notice came; milestones, unpublished tracks and what is wrong with what it sends are of interest.
     pub(crate) fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Milestone(milestone) => self.milestone(*milestone),
             Notice::TrackUnpublished(participant, track) if *participant == self.participant => {
                 self.published.remove(track);
             }
+            Notice::ParticipantUpdated(info) if info.id == self.participant => self.diagnosed(&info.findings),
             _ => {}
+        }
+    }
+
+    /// Says what is new, and what is over. The core bounds how often: a finding stays for ten seconds at least.
+    fn diagnosed(&mut self, findings: &[Finding]) {
+        let before = std::mem::take(&mut self.findings);
+        self.findings = findings.iter().map(|finding| finding.symptom.code()).collect();
+        for Finding { symptom, .. } in findings.iter().filter(|finding| !before.contains(&finding.symptom.code())) {
+            let (room, participant, code, remedy) = (&self.room, self.participant, symptom.code(), symptom.remedy());
+            let Remedy { ffmpeg, obs, gstreamer } = remedy;
+            warn!(%room, %participant, code, ffmpeg, obs, gstreamer, "{symptom}");
+        }
+        for code in before.iter().filter(|code| !self.findings.contains(code)) {
+            info!(room = %self.room, participant = %self.participant, code, "mended");
         }
     }
 

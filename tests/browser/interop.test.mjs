@@ -1,59 +1,15 @@
 // Other stacks than browsers publish and play; Chromium, as a viewer and as a member, is the judge.
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { createWriteStream, existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 
 import { closePage, haveChromium, launchChromium } from './lib/browsers.mjs';
+import { PYTHON, SYSTEM_PYTHON, endAll, ffmpeg, noGStreamer, noVenv, python } from './lib/encoders.mjs';
 import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
 import { enterRoom, screenshot, withoutDevices } from './lib/room.mjs';
-import { OUT, startServer } from './lib/server.mjs';
+import { startServer } from './lib/server.mjs';
 import { until } from './lib/wait.mjs';
 import { play, playerPage } from './lib/whep.mjs';
-
-const INTEROP = join(dirname(fileURLToPath(import.meta.url)), '../interop');
-const PYTHON = process.env.TESTS_PYTHON ?? join(INTEROP, '../.venv/bin/python');
-/** PyGObject belongs to the distribution's own Python. */
-const SYSTEM_PYTHON = '/usr/bin/python3';
-
-const have = (python, modules) => existsSync(python) && spawnSync(python, ['-c', `import ${modules}`]).status === 0;
-const noVenv = have(PYTHON, 'aiortc, aiohttp, imageio_ffmpeg') ? false : 'aiortc and imageio-ffmpeg are not installed';
-const GSTREAMER = ['webrtcbin', 'nicesrc', 'x264enc', 'vp8enc', 'opusenc', 'dtlsenc'];
-const haveGStreamer =
-  have(SYSTEM_PYTHON, 'gi') && GSTREAMER.every((name) => spawnSync('gst-inspect-1.0', [name]).status === 0);
-const noGStreamer = haveGStreamer ? false : 'GStreamer with webrtcbin and its Python bindings is not installed';
-
-const running = [];
-
-/** Starts a client; its output goes to a log, and to `lines`. */
-function start(name, command, args) {
-  const log = createWriteStream(join(OUT, `interop-${name}.log`));
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  const client = { name, child, lines: [], exit: null };
-  child.stdout.on('data', (data) => client.lines.push(...String(data).split('\n').filter(Boolean)));
-  for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
-  client.exited = new Promise((resolve) => {
-    child.once('error', (error) => resolve((client.exit = String(error))));
-    child.once('exit', (code, signal) => resolve((client.exit = signal ?? code)));
-  });
-  running.push(client);
-  process.once('exit', () => child.kill('SIGKILL'));
-  return client;
-}
-
-function ffmpeg(url) {
-  const script = 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())';
-  const binary = execFileSync(PYTHON, ['-c', script], { encoding: 'utf8' }).trim();
-  const video = '-c:v libx264 -profile:v baseline -preset ultrafast -tune zerolatency -bf 0 -g 60 -pix_fmt yuv420p';
-  const inputs = '-re -f lavfi -i testsrc2=s=640x360:r=30 -re -f lavfi -i sine=r=48000';
-  const args = `-hide_banner -nostdin ${inputs} ${video} -c:a libopus -ac 2 -f whip`.split(' ');
-  return start('ffmpeg', binary, [...args, url]);
-}
-
-const python = (name, interpreter, script, ...args) => start(name, interpreter, ['-u', join(INTEROP, script), ...args]);
 
 const publishers = [
   { title: 'FFmpeg, H264 and Opus', room: 'ffmpeg', codec: 'video/h264', skip: noVenv, publish: ffmpeg },
@@ -90,12 +46,7 @@ describe('publishers over WHIP', { skip: haveChromium ? false : 'Chromium is not
   });
 
   afterEach(async () => {
-    for (const client of running.splice(0)) {
-      client.child.kill('SIGTERM');
-      const timer = setTimeout(() => client.child.kill('SIGKILL'), 5000);
-      await client.exited;
-      clearTimeout(timer);
-    }
+    await endAll();
   });
 
   after(async () => {

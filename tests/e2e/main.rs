@@ -1,6 +1,7 @@
 //! The server as a whole, over real sockets, with clients in this process.
 
 mod bad_input;
+mod doctor;
 mod forwarding;
 mod lifecycle;
 mod recorded_offers;

@@ -1,6 +1,6 @@
 """Publishes over WHIP, or plays over WHEP, with aiortc.
 
-Usage: aiortc_client.py publish URL | play URL
+Usage: aiortc_client.py publish URL | play URL, with a token in WHIP_TOKEN, if any
 
 `publish` sends VP8 and Opus until it is told to stop; prints "connected". `play` prints how many frames and how many
 pieces of sound it has decoded, once a second: "frames=N sound=N".
@@ -9,6 +9,7 @@ pieces of sound it has decoded, once a second: "frames=N sound=N".
 import asyncio
 import fractions
 import math
+import os
 import signal
 import struct
 import sys
@@ -19,7 +20,8 @@ import av
 from aiortc import RTCPeerConnection, RTCRtpSender, RTCSessionDescription, VideoStreamTrack
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError
 
-SDP = {"Content-Type": "application/sdp"}
+AUTHORIZATION = {"Authorization": f"Bearer {os.environ['WHIP_TOKEN']}"} if os.environ.get("WHIP_TOKEN") else {}
+SDP = {"Content-Type": "application/sdp", **AUTHORIZATION}
 
 
 class Picture(VideoStreamTrack):
@@ -111,7 +113,7 @@ async def main(what, url):
             pass
     failed = pc.connectionState == "failed"
     async with aiohttp.ClientSession() as http:
-        await http.delete(session)
+        await http.delete(session, headers=AUTHORIZATION)
     await pc.close()
     return 1 if failed else 0
 

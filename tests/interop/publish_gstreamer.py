@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """Publishes a test picture and a tone over WHIP with GStreamer's webrtcbin, until it is told to stop.
 
-Usage: publish_gstreamer.py URL {h264|vp8}. Prints "connected" when ICE and DTLS are done; exits with 1 when they fail.
+Usage: publish_gstreamer.py URL {h264|h264-bframes|vp8}, with a token in WHIP_TOKEN, if any. Prints "connected" when ICE and DTLS are done; exits with 1 when they fail.
 """
 
+import os
 import signal
 import sys
 import urllib.error
@@ -17,10 +18,14 @@ gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
+AUTHORIZATION = {"Authorization": f"Bearer {os.environ['WHIP_TOKEN']}"} if os.environ.get("WHIP_TOKEN") else {}
 VIDEO = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=800 key-int-max=60"
     " ! video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 aggregate-mode=zero-latency"
     " ! application/x-rtp,media=video,encoding-name=H264,payload=102",
+    # As encoders are that were made for files: pictures out of order.
+    "h264-bframes": "x264enc speed-preset=ultrafast bframes=2 bitrate=800 key-int-max=60 ! video/x-h264,profile=main"
+    " ! rtph264pay config-interval=-1 ! application/x-rtp,media=video,encoding-name=H264,payload=102",
     "vp8": "vp8enc deadline=1 cpu-used=8 target-bitrate=800000 keyframe-max-dist=60 error-resilient=default"
     " ! rtpvp8pay picture-id-mode=15-bit ! application/x-rtp,media=video,encoding-name=VP8,payload=96",
 }
@@ -60,7 +65,8 @@ class Publisher:
             GLib.unix_signal_add(GLib.PRIORITY_HIGH, name, self.loop.quit)
         self.loop.run()
         if self.session and not self.failed:
-            urllib.request.urlopen(urllib.request.Request(self.session, method="DELETE"), timeout=5)
+            request = urllib.request.Request(self.session, headers=AUTHORIZATION, method="DELETE")
+            urllib.request.urlopen(request, timeout=5)
         self.pipeline.set_state(Gst.State.NULL)
         return 1 if self.failed else 0
 
@@ -87,7 +93,8 @@ class Publisher:
     def offer(self):
         """Posts the offer with all candidates: no trickle."""
         sdp = self.peer.get_property("local-description").sdp.as_text()
-        request = urllib.request.Request(self.url, sdp.encode(), {"Content-Type": "application/sdp"}, method="POST")
+        headers = {"Content-Type": "application/sdp", **AUTHORIZATION}
+        request = urllib.request.Request(self.url, sdp.encode(), headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=10) as response:
                 self.session = urllib.parse.urljoin(self.url, response.headers["Location"])

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::allocator::Reason;
+use crate::doctor::Finding;
 use crate::watching::{ChoiceError, LayerChoice, Watched};
 
 /// Names a participant for its whole life in a room. Random, 64 bits; not a secret.
@@ -149,6 +150,9 @@ pub struct ParticipantInfo {
     pub metadata: String,
     /// What it publishes.
     pub tracks: Vec<TrackInfo>,
+    /// What is wrong with what it publishes; of publishers over WHIP only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 /// A request to enter a room.

@@ -195,6 +195,7 @@ fn track(kind: MediaKind, layers: usize) -> Track {
         changed: false,
         announce: false,
         live_layers: 0,
+        keyframe_interval: None,
         told_active: None,
     }
 }

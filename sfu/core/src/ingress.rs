@@ -6,6 +6,7 @@ use std::time::Instant;
 use str0m::rtp::ExtensionValues;
 
 use crate::api::{Codec, ParticipantId};
+use crate::doctor::pulse::Beat;
 use crate::egress::Descriptor;
 use crate::forward::{SenderReport, dependency, red, svc::FrameInfo};
 use crate::participant::{Format, ReceiveFormat};
@@ -124,6 +125,12 @@ impl Reading {
 impl Arrival<'_> {
     pub(crate) fn codec(&self) -> Codec {
         self.format.format.codec
+    }
+
+    /// What the doctor notes of it.
+    pub(crate) fn beat(&self, keyframe: bool, profile: Option<u32>) -> Beat {
+        let (Self { now, source, seq, time, .. }, clock_rate) = (*self, self.codec().clock_rate());
+        Beat { now, source, seq, time, clock_rate, keyframe, profile }
     }
 }
 

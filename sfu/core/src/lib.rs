@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod api;
+pub mod doctor;
 pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -8,6 +8,7 @@ use slab::Slab;
 use str0m::media::Mid;
 
 use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, Source, TrackId, Watch};
+use crate::doctor::Doctor;
 use crate::dominant;
 use crate::egress::Egress;
 use crate::participant::SendFormat;
@@ -159,6 +160,8 @@ pub(crate) struct Member {
     /// The server fills slots that name no track.
     pub auto: bool,
     pub slots: Vec<Slot>,
+    /// Watches over what it publishes.
+    pub doctor: Doctor,
     /// What it publishes: the sending line, and the track's key in the room.
     pub published: Vec<(Mid, usize)>,
 }
@@ -178,6 +181,7 @@ impl Member {
             role,
             metadata: self.metadata.clone(),
             tracks: room.tracks_of(key).map(|(_, t)| t.info()).collect(),
+            findings: self.doctor.findings(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod allocation;
 mod commands;
+mod health;
 mod media;
 mod queries;
 mod rooms;
@@ -65,6 +66,8 @@ pub struct ShardConfig {
     pub candidates: Vec<SocketAddr>,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
+    /// What a publisher over WHIP should send at most, in bits per second. More is told, not cut.
+    pub max_bitrate: u64,
 }
 
 /// What comes in.

@@ -39,6 +39,8 @@ pub struct Stats {
     pub dropped_codec: u64,
     /// Participants closed, by reason.
     pub closed: std::collections::BTreeMap<&'static str, u64>,
+    /// What was found wrong with publishers over WHIP, by code.
+    pub findings: std::collections::BTreeMap<&'static str, u64>,
     /// Participants closed because their code panicked.
     pub panics: u64,
     /// Datagrams dropped: the kernel's send buffer was full. Filled in by the worker.

@@ -6,6 +6,7 @@ use str0m::media::{Mid, Rid};
 
 use crate::allocator::LayerState;
 use crate::api::{Codec, MediaKind, Source, TrackId, TrackInfo};
+use crate::doctor::pulse::Pulse;
 use crate::dominant::Activity;
 use crate::forward::dependency::{Descriptor, RawDescriptor};
 use crate::forward::layer::Layer as Cut;
@@ -34,6 +35,7 @@ pub(crate) struct Layer {
     pub height: u16,
     pub bitrate: u64,
     pub keyframes: KeyframeGate,
+    pub pulse: Pulse,
     pub report: Option<SenderReport>,
     last_packet: Option<Instant>,
     /// When the publisher was asked for it again, after having been told that nobody wants it.
@@ -194,6 +196,8 @@ pub(crate) struct Track {
     pub announce: bool,
     /// Which layers were live at the last tick, a bit each.
     pub live_layers: u32,
+    /// How far apart its keyframes are, where they are far and none comes when asked for.
+    pub keyframe_interval: Option<Duration>,
     /// The set of layers wanted that the publisher was told last.
     pub told_active: Option<Vec<String>>,
 }
@@ -215,6 +219,7 @@ impl Track {
             let level = packet.ext.audio_level;
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
+            layer.pulse.beat(&packet.beat(false, None));
             return Seen { keyframe_start: !late, resized: false, frame: None, unreadable: None };
         }
         let read = layer.read_frame(packet);
@@ -228,6 +233,7 @@ impl Track {
         };
         // Nobody can begin with a keyframe whose rest has come and was not forwarded: another one is needed.
         let keyframe_start = keyframe_start && !late;
+        layer.pulse.beat(&packet.beat(keyframe_start, info.profile));
         if keyframe_start {
             layer.keyframes.satisfied();
         }
@@ -356,6 +362,7 @@ mod tests {
             changed: false,
             announce: false,
             live_layers: 0,
+            keyframe_interval: None,
             told_active: None,
         }
     }

@@ -1,5 +1,6 @@
 //! What a viewer (WHEP) is told of its source, and what it may choose of it.
 
+use crate::allocator::Reason;
 use crate::api::MediaKind;
 
 /// The best that a slot shall get of its track. The default sets no bound. The link may still allow for less.
@@ -56,6 +57,8 @@ pub struct WatchedLine {
     pub kind: MediaKind,
     /// It has a track.
     pub active: bool,
+    /// Why there is no picture yet, or none any more, though there should be one.
+    pub waiting: Option<Reason>,
     /// What the track can be had in, encodings in the publisher's order.
     pub layers: Vec<WatchedLayer>,
 }

@@ -37,6 +37,8 @@ pub struct SfuConfig {
     pub workers: usize,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
+    /// What a publisher over WHIP should send at most, in bits per second. More is told, not cut.
+    pub max_bitrate: u64,
 }
 
 /// The workers could not be started.
@@ -109,8 +111,13 @@ impl Sfu {
         for (number, (socket, (_, inbox))) in sockets.into_iter().zip(ends).enumerate() {
             let socket = MediaSocket::new(socket).map_err(|source| StartError::Bind { addr: local, source })?;
             let number = number as u8;
-            let shard_config =
-                ShardConfig { number, cert: cert.clone(), candidates: candidates.clone(), loudest: config.loudest };
+            let shard_config = ShardConfig {
+                number,
+                cert: cert.clone(),
+                candidates: candidates.clone(),
+                loudest: config.loudest,
+                max_bitrate: config.max_bitrate,
+            };
             let shard = Shard::with_seed(shard_config, seed()?, Instant::now());
             let worker = Worker::new(number, shard, socket, inbox, links.clone());
             let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));

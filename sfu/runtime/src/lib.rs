@@ -8,4 +8,4 @@ mod socket;
 mod worker;
 
 pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError};
-pub use weir_core::{allocator, api, stats, watching};
+pub use weir_core::{allocator, api, doctor, stats, watching};

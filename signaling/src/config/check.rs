@@ -118,10 +118,11 @@ fn check_overflow(config: &Config, say: &mut impl FnMut(&'static str, String)) {
 }
 
 fn check_numbers(config: &Config, say: &mut impl FnMut(&'static str, String)) {
-    let at_least_one: [(&'static str, usize); 7] = [
+    let at_least_one: [(&'static str, usize); 8] = [
         ("rooms.max_participants", config.rooms.max_participants),
         ("rooms.max_publishers", config.rooms.max_publishers),
         ("rooms.loudest", config.rooms.loudest),
+        ("rooms.publisher_kbps", config.rooms.publisher_kbps as usize),
         ("limits.max_sessions", config.limits.max_sessions),
         ("limits.max_created_rooms", config.limits.max_created_rooms),
         ("limits.requests_per_second", config.limits.requests_per_second as usize),

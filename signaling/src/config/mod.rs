@@ -98,11 +98,14 @@ pub struct Rooms {
     pub max_publishers: usize,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
+    /// What a publisher over WHIP should send at most, in kilobits per second, all layers together. One that sends more
+    /// is told so, and not cut.
+    pub publisher_kbps: u32,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { max_participants: 100, max_publishers: 100, loudest: 3 }
+        Self { max_participants: 100, max_publishers: 100, loudest: 3, publisher_kbps: 8000 }
     }
 }
 

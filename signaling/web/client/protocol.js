@@ -20,6 +20,13 @@
  * @property {'member' | 'publisher'} role a publisher sends over WHIP and is no member
  * @property {string} metadata
  * @property {Track[]} tracks
+ * @property {Finding[]} [findings] what is wrong with what it publishes; of publishers only
+ *
+ * @typedef {object} Finding
+ * @property {string} code
+ * @property {string | null} track
+ * @property {string} message one sentence, with the numbers
+ * @property {{ffmpeg: string, obs: string, gstreamer: string}} remedy the setting that mends it
  *
  * @typedef {object} Limits
  * @property {{audio: number, video: number}} slots

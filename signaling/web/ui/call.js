@@ -5,6 +5,7 @@
 import { WeirError, openDevices, openScreen } from '/weir.js';
 import { copyText, h, icon, toast } from '/assets/ui/dom.js';
 import { Grid } from '/assets/ui/grid.js';
+import { Findings } from '/assets/ui/findings.js';
 import { streamHelp } from '/assets/ui/help.js';
 import { People } from '/assets/ui/people.js';
 import { remembered } from '/assets/ui/prefs.js';
@@ -41,6 +42,8 @@ export class Call {
     camera: control('camera-toggle', 'v', () => void this.#toggle('camera')),
     screen: control('screen-toggle', 's', () => void this.#toggleScreen()),
   };
+  #findings = new Findings();
+  /** @type {HTMLElement} */ #streamButton;
   #peopleButton = tool('people', 'People', 'people-toggle', () => this.#togglePeople());
   #statsButton = tool('stats', 'Statistics', 'stats-toggle', () => this.#toggleStats());
 
@@ -55,7 +58,8 @@ export class Call {
       alone: h('div', {}, h('strong', {}, 'Nobody else is here yet'), h('button', { class: 'button primary', onclick: invite }, icon('link'), 'Copy invitation link')),
     });
     this.#stats = new StatsPanel(room, this.#grid);
-    const help = streamHelp({ room: room.name, authRequired });
+    const help = streamHelp({ room: room.name, authRequired, findings: this.#findings.element });
+    this.#streamButton = tool('broadcast', 'Stream into this room', 'stream-toggle', () => help.showModal());
     this.#peopleButton.append(this.#count);
     this.element = h(
       'main',
@@ -69,7 +73,7 @@ export class Call {
           'nav',
           { class: 'tools', 'aria-label': 'Room' },
           tool('link', 'Copy invitation link', 'copy-link', invite),
-          tool('broadcast', 'Stream into this room', 'stream-toggle', () => help.showModal()),
+          this.#streamButton,
           this.#statsButton,
           this.#peopleButton,
         ),
@@ -135,6 +139,11 @@ export class Call {
   #draw() {
     this.#grid.update();
     this.#people.update();
+    const faults = this.#findings.update(this.#room.participants.values());
+    const words = faults > 0 ? `Stream into this room: ${faults} to be mended` : 'Stream into this room';
+    this.#streamButton.setAttribute('aria-label', words);
+    this.#streamButton.title = words;
+    this.#streamButton.classList.toggle('faulty', faults > 0);
     const everyone = this.#room.participants.size + 1;
     this.#count.textContent = String(everyone);
     this.#peopleButton.setAttribute('aria-label', `People: ${everyone}`);

@@ -5,10 +5,10 @@
 import { copyText, h, icon, toast } from '/assets/ui/dom.js';
 
 /**
- * @param {{room: string, authRequired: boolean}} options
+ * @param {{room: string, authRequired: boolean, findings: HTMLElement}} options `findings`: what is wrong with what comes in
  * @returns {HTMLDialogElement}
  */
-export function streamHelp({ room, authRequired }) {
+export function streamHelp({ room, authRequired, findings }) {
   const whip = `${location.origin}/whip/${room}`;
   const watchUrl = `${location.origin}/watch/${room}`;
   const token = authRequired ? 'TOKEN' : '';
@@ -71,6 +71,7 @@ export function streamHelp({ room, authRequired }) {
         h('button', { type: 'button', class: 'button quiet square', 'aria-label': 'Close', onclick: () => dialog.close() }, icon('close')),
       ),
       h('p', { class: 'muted' }, 'Anything that speaks WHIP can send picture and sound here. It appears as one more tile.'),
+      findings,
       copyRow('WHIP address', whip, 'whip-url'),
       tokenNote(room, authRequired),
       h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Program' }, buttons),

@@ -141,6 +141,8 @@ export function reasonText({ code, wanted = 0, chosen = 0, estimate = 0, needed 
       return 'camera off';
     case 'no-packets':
       return 'nothing comes from the publisher';
+    case 'keyframe-interval':
+      return `the publisher sends a keyframe every ${Math.ceil(ms / 1000)} s only`;
     case 'no-keyframe':
       return 'no keyframe has come from the publisher';
     default:
@@ -159,6 +161,8 @@ export function frozenText(reason) {
       return 'Paused: your connection is too slow';
     case 'no-packets':
       return 'No picture is being sent';
+    case 'keyframe-interval':
+      return `The picture comes within ${Math.ceil((reason.ms ?? 0) / 1000)} s: the stream has few keyframes`;
     case 'no-keyframe':
       return 'Waiting for the picture';
     default:

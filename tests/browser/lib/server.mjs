@@ -1,6 +1,6 @@
 // Starts the server's binary on free ports, and looks after it.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { createWriteStream, mkdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -12,7 +12,7 @@ import { until } from './wait.mjs';
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 /** Where logs and screenshots go. */
 export const OUT = process.env.TESTS_OUT ?? join(ROOT, 'tests/out');
-const BINARY = process.env.TESTS_SERVER ?? join(ROOT, 'target/debug/weir');
+export const BINARY = process.env.TESTS_SERVER ?? join(ROOT, 'target/debug/weir');
 
 mkdirSync(OUT, { recursive: true });
 
@@ -40,9 +40,10 @@ function freeUdpPort() {
 
 /**
  * @param {string} name of the log file
- * @returns {Promise<{url: string, mediaPort: number, stop: () => Promise<void>}>}
+ * @param {{[variable: string]: string}} [settings] `WEIR_…` variables
+ * @returns {Promise<{url: string, mediaPort: number, logFile: string, stop: () => Promise<void>}>}
  */
-export async function startServer(name) {
+export async function startServer(name, settings = {}) {
   const [http, media] = await Promise.all([freeTcpPort(), freeUdpPort()]);
   const url = `http://127.0.0.1:${http}`;
   const logFile = join(OUT, `${name}.server.log`);
@@ -50,7 +51,7 @@ export async function startServer(name) {
   const args = ['serve', '--http', `127.0.0.1:${http}`, '--media', `127.0.0.1:${media}`];
   // Defaults, whatever the settings of who runs the tests.
   const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !variable.startsWith('WEIR_')));
-  const child = spawn(BINARY, args, { cwd: OUT, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(BINARY, args, { cwd: OUT, env: { ...env, ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
   for (const stream of [child.stdout, child.stderr]) stream.pipe(log, { end: false });
   let exit = null;
   const exited = new Promise((resolve) => {
@@ -71,5 +72,15 @@ export async function startServer(name) {
     if (how !== 0) throw new Error(`the server ended with ${how} on SIGTERM: see ${logFile}`);
     if (/panicked/.test(readFileSync(logFile, 'utf8'))) throw new Error(`the server panicked: see ${logFile}`);
   };
-  return { url, mediaPort: media, stop };
+  return { url, mediaPort: media, logFile, stop };
+}
+
+const SECRET = 'a-secret-of-the-browser-tests-long-enough-for-HS256';
+/** Settings of a server that asks for tokens. */
+export const WITH_TOKENS = { WEIR_KEYS: `main:${SECRET}` };
+
+/** A token for such a server. `grants`: `--publish`, `--subscribe`, `--admin`. */
+export function makeToken(room, identity, ...grants) {
+  const env = { ...process.env, ...WITH_TOKENS };
+  return execFileSync(BINARY, ['token', '--room', room, '--identity', identity, ...grants], { env, encoding: 'utf8' }).trim();
 }

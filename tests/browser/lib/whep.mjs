@@ -14,16 +14,16 @@ export async function playerPage(browser, server) {
  * Plays a room and gives the session's URL. Waits while nobody publishes there yet.
  * The page notes when ICE was connected and when the first frame was decoded: see `firstFrame`.
  */
-export async function play(page, room) {
+export async function play(page, room, token = '') {
   return until(`there is something to watch in ${room}`, async () => {
-    const { status, location, body } = await page.evaluate(offerAndPlay, `/whep/${room}`);
+    const { status, location, body } = await page.evaluate(offerAndPlay, `/whep/${room}`, token);
     if (status === 201) return location;
     if (status === 404 || status === 409) return null;
     throw new Error(`WHEP: ${status} ${body}`);
   }, 20_000, 250);
 }
 
-async function offerAndPlay(endpoint) {
+async function offerAndPlay(endpoint, token) {
   const pc = new RTCPeerConnection();
   const times = (pc.times = {});
   pc.addEventListener('iceconnectionstatechange', () => {
@@ -40,7 +40,7 @@ async function offerAndPlay(endpoint) {
       pc.addEventListener('icegatheringstatechange', () => gathered() && resolve()),
     );
   }
-  const headers = { 'content-type': 'application/sdp' };
+  const headers = { 'content-type': 'application/sdp', ...(token && { authorization: `Bearer ${token}` }) };
   const response = await fetch(endpoint, { method: 'POST', headers, body: pc.localDescription.sdp });
   const body = await response.text();
   if (response.status !== 201) {

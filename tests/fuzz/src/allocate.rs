@@ -217,7 +217,7 @@ fn check_reason(request: &SlotRequest<'_>, target: &Target, known: Option<u64>) 
         Reason::PriorityToOthers { slot } => shown && known.is_some() && slot != request.slot,
         Reason::WaitingForStability { ms } => shown && known.is_some() && (1..=10_000).contains(&ms),
         Reason::RecentlyDowngraded { seconds } => shown && known.is_some() && (1..=60).contains(&seconds),
-        Reason::NoKeyframe => false,
+        Reason::NoKeyframe | Reason::KeyframeInterval { .. } => false,
     };
     assert!(fits, "{:?} for {target:?} of {request:?}", target.reason);
     assert!(!target.reason.to_string().is_empty());

@@ -118,7 +118,13 @@ impl World {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let server = SocketAddr::from(([10, 0, 0, 1], 3478));
-        let config = ShardConfig { number: 0, cert: certificate(), candidates: vec![server], loudest: 3 };
+        let config = ShardConfig {
+            number: 0,
+            cert: certificate(),
+            candidates: vec![server],
+            loudest: 3,
+            max_bitrate: 8_000_000,
+        };
         let mut world = Self {
             now: Time::ZERO,
             clients: Vec::new(),

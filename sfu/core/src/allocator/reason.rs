@@ -63,6 +63,11 @@ pub enum Reason {
     /// The layer was chosen, but no keyframe has come with which to begin it. Set by the caller: the allocator does not
     /// see packets.
     NoKeyframe,
+    /// The same, of a publisher that sends no keyframe when asked: the picture begins with the next one by itself.
+    KeyframeInterval {
+        /// The longest time between two keyframes of this publisher so far, in milliseconds.
+        ms: u64,
+    },
 }
 
 impl Reason {
@@ -73,11 +78,18 @@ impl Reason {
         matches!(self, EstimateTooLow { .. } | PausedNoBandwidth { .. } | PriorityToOthers { .. })
     }
 
+    /// What comes of the publisher is nothing that the receiver could show, and no choice of its own is to blame.
+    #[must_use]
+    pub fn is_wait(&self) -> bool {
+        use Reason::{CodecNotSupported, KeyframeInterval, NoKeyframe, NoPackets};
+        matches!(self, NoPackets | NoKeyframe | KeyframeInterval { .. } | CodecNotSupported)
+    }
+
     /// Whether the receiver should be told, if `told` is what it was told last: another reason, another size, or a
     /// bit rate that moved by more than a tenth. Times that run down are no news.
     #[must_use]
     pub fn is_news_after(&self, told: &Self) -> bool {
-        use Reason::{EstimateTooLow, PausedNoBandwidth, RecentlyDowngraded, WaitingForStability};
+        use Reason::{EstimateTooLow, KeyframeInterval, PausedNoBandwidth, RecentlyDowngraded, WaitingForStability};
         match (*self, *told) {
             (
                 EstimateTooLow { estimate, needed, chosen, wanted },
@@ -91,6 +103,7 @@ impl Reason {
                 differ_by_a_tenth(estimate, estimate_0) || differ_by_a_tenth(needed, needed_0)
             }
             (WaitingForStability { .. }, WaitingForStability { .. })
+            | (KeyframeInterval { .. }, KeyframeInterval { .. })
             | (RecentlyDowngraded { .. }, RecentlyDowngraded { .. }) => false,
             (new, old) => new != old,
         }
@@ -131,6 +144,9 @@ impl fmt::Display for Reason {
             Self::Muted => f.write_str("muted by the publisher"),
             Self::NoPackets => f.write_str("the publisher sends no packets"),
             Self::NoKeyframe => f.write_str("no keyframe has come yet"),
+            Self::KeyframeInterval { ms } => {
+                write!(f, "the encoder sends a keyframe every {} s only, and none when asked", ms.div_ceil(1000))
+            }
         }
     }
 }

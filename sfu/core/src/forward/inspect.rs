@@ -19,6 +19,8 @@ pub struct PacketInfo {
     pub layer_frame_end: bool,
     /// Width and height in pixels, where the packet tells. With SVC, of the highest spatial layer.
     pub resolution: Option<(u16, u16)>,
+    /// H264: profile_idc and constraint flags, where the packet tells (ITU-T H.264, section 7.3.2.1.1).
+    pub profile: Option<u32>,
     /// Temporal layer, 0 the lowest.
     pub tid: Option<u8>,
     /// Spatial layer, 0 the lowest.

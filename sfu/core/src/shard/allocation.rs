@@ -160,7 +160,11 @@ fn stalled(now: Instant, slot: &mut Slot, track: &Track) -> Option<Reason> {
     if slot.kind == MediaKind::Audio || track.muted {
         return None;
     }
-    let (layer, _) = slot.egress.awaiting(now).filter(|(_, waited)| *waited >= PATIENCE)?;
+    let awaiting = slot.egress.awaiting(now);
+    if let (Some(interval), Some(_)) = (track.keyframe_interval, awaiting) {
+        return Some(Reason::KeyframeInterval { ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX) });
+    }
+    let (layer, _) = awaiting.filter(|(_, waited)| *waited >= PATIENCE)?;
     let is_live = |layer: usize| track.layers.get(layer).is_some_and(|l| l.is_live(now));
     if is_live(layer) {
         return Some(Reason::NoKeyframe);

@@ -138,6 +138,7 @@ impl Shard {
                 can_subscribe: join.can_subscribe,
                 auto: true,
                 slots: Vec::new(),
+                doctor: Default::default(),
                 published: Vec::new(),
             },
             clock: PublisherClock::default(),
@@ -304,6 +305,7 @@ impl Shard {
             changed: false,
             announce: false,
             live_layers: 0,
+            keyframe_interval: None,
             told_active: None,
         };
         let (room, publisher) = (self.peers[key].conn.room, self.peers[key].conn.id);

@@ -138,7 +138,7 @@ impl Shard {
         }
     }
 
-    fn send_keyframe_request(&mut self, request: Option<(usize, Mid, Option<Rid>)>) {
+    pub(super) fn send_keyframe_request(&mut self, request: Option<(usize, Mid, Option<Rid>)>) {
         let Some((publisher, mid, rid)) = request else { return };
         let conn = &mut self.peers[publisher].conn;
         if conn.connected {

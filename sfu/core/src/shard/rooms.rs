@@ -299,6 +299,7 @@ impl Shard {
             }
             self.retarget(key);
         }
+        self.examine(room);
         self.tell_layers(room, Demand::Exact);
     }
 

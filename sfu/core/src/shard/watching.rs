@@ -3,6 +3,7 @@
 use str0m::media::Mid;
 
 use super::Shard;
+use crate::allocator::Reason;
 use crate::api::{MediaKind, ParticipantId, Role};
 use crate::track::Track;
 use crate::watching::{ChoiceError, LayerChoice, Watched, WatchedLayer, WatchedLine};
@@ -18,6 +19,7 @@ impl Shard {
                 mid: slot.mid.to_string(),
                 kind: slot.kind,
                 active: track.is_some(),
+                waiting: slot.egress.reason.filter(Reason::is_wait),
                 layers: track.filter(|t| t.kind == MediaKind::Video).map_or_else(Vec::new, |t| self.layers_of(t)),
             }
         });

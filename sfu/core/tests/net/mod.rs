@@ -57,7 +57,13 @@ impl Net {
     pub fn new() -> Self {
         let start = Instant::now();
         let server = SocketAddr::from(([10, 0, 0, 1], 3478));
-        let config = ShardConfig { number: 3, cert: new_certificate(), candidates: vec![server], loudest: 3 };
+        let config = ShardConfig {
+            number: 3,
+            cert: new_certificate(),
+            candidates: vec![server],
+            loudest: 3,
+            max_bitrate: 8_000_000,
+        };
         Self {
             now: start,
             shard: Shard::new(config, 7, start),

@@ -19,8 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use weir_sfu::allocator::Reason;
 use weir_sfu::api::MediaKind;
-use weir_sfu::watching::{Watched, WatchedLayer};
+use weir_sfu::watching::{Watched, WatchedLayer, WatchedLine};
 
 use super::super::routes::Routes;
 use super::super::{Answered, Source};
@@ -248,7 +249,7 @@ impl Teller {
 struct Told {
     active: bool,
     viewers: Option<usize>,
-    layers: Vec<(String, Vec<WatchedLayer>)>,
+    layers: Vec<WatchedLine>,
     looks: u32,
     reconnect: bool,
 }
@@ -265,12 +266,12 @@ impl Told {
             news.push((Kind::ViewerCount, json!({ "viewercount": watched.viewers })));
         }
         let video = watched.lines.iter().filter(|line| line.kind == MediaKind::Video && line.active);
-        let layers: Vec<_> = video.map(|line| (line.mid.clone(), line.layers.clone())).collect();
+        let layers: Vec<_> = video.cloned().collect();
         self.looks += 1;
         let due = self.looks >= LOOKS_BETWEEN_LAYERS && layers != self.layers;
         if due || without_rates(&layers) != without_rates(&self.layers) {
             self.looks = 0;
-            let data = layers.iter().map(|(mid, layers)| (mid.clone(), describe(layers))).collect();
+            let data = layers.iter().map(|line| (line.mid.clone(), describe(line))).collect();
             news.push((Kind::Layers, Value::Object(data)));
             self.layers = layers;
         }
@@ -278,13 +279,22 @@ impl Told {
     }
 }
 
-fn without_rates(layers: &[(String, Vec<WatchedLayer>)]) -> Vec<(String, Vec<WatchedLayer>)> {
-    let without = |layer: &WatchedLayer| WatchedLayer { bitrate: 0, ..layer.clone() };
-    layers.iter().map(|(mid, layers)| (mid.clone(), layers.iter().map(without).collect())).collect()
+fn without_rates(lines: &[WatchedLine]) -> Vec<WatchedLine> {
+    let mut lines = lines.to_vec();
+    for line in &mut lines {
+        line.layers.iter_mut().for_each(|layer| layer.bitrate = 0);
+        // Its numbers grow while it lasts.
+        line.waiting = line.waiting.map(|reason| match reason {
+            Reason::KeyframeInterval { .. } => Reason::KeyframeInterval { ms: 0 },
+            reason => reason,
+        });
+    }
+    lines
 }
 
-/// The layers of one line: as encodings that are sent and that are not, and one by one.
-fn describe(layers: &[WatchedLayer]) -> Value {
+/// The layers of one line: as encodings that are sent and that are not, and one by one; and why there is no picture.
+fn describe(line: &WatchedLine) -> Value {
+    let layers = &line.layers;
     let encoding = |layer: &WatchedLayer| {
         let mut value = json!({ "simulcastIdx": layer.index });
         if !layer.encoding.is_empty() {
@@ -314,17 +324,19 @@ fn describe(layers: &[WatchedLayer]) -> Value {
         }
         value
     });
-    json!({
+    let mut value = json!({
         "active": best().filter(|layer| layer.active).map(encoding).collect::<Vec<_>>(),
         "inactive": best().filter(|layer| !layer.active).map(encoding).collect::<Vec<_>>(),
         "layers": single.collect::<Vec<_>>(),
-    })
+    });
+    if let Some(reason) = line.waiting {
+        value["waiting"] = json!(reason);
+    }
+    value
 }
 
 #[cfg(test)]
 mod tests {
-    use weir_sfu::watching::WatchedLine;
-
     use super::*;
 
     fn watched(viewers: usize, bitrate: Option<u64>) -> Watched {
@@ -338,7 +350,8 @@ mod tests {
             active: true,
         };
         let layers = bitrate.map(layer).into_iter().collect();
-        let line = WatchedLine { mid: "1".into(), kind: MediaKind::Video, active: bitrate.is_some(), layers };
+        let (mid, kind) = ("1".into(), MediaKind::Video);
+        let line = WatchedLine { mid, kind, active: bitrate.is_some(), waiting: None, layers };
         Watched { viewers, lines: vec![line] }
     }
 
@@ -362,6 +375,21 @@ mod tests {
         kinds(&mut told, &watched(1, Some(0)));
         let looks: Vec<bool> = (1..=10).map(|rate| !kinds(&mut told, &watched(1, Some(rate))).is_empty()).collect();
         assert_eq!(looks.iter().filter(|told| **told).count(), 2, "{looks:?}");
+    }
+
+    #[test]
+    fn why_there_is_no_picture_is_told_once() {
+        let mut told = Told::default();
+        let waiting = |ms| {
+            let mut watched = watched(1, Some(5));
+            watched.lines[0].waiting = Some(Reason::KeyframeInterval { ms });
+            watched
+        };
+        let news = told.news(&waiting(8000));
+        let (_, layers) = news.iter().find(|(kind, _)| *kind == Kind::Layers).expect("layers");
+        assert_eq!(layers["1"]["waiting"], json!({ "code": "keyframe-interval", "ms": 8000 }));
+        assert_eq!(kinds(&mut told, &waiting(9000)), []);
+        assert_eq!(kinds(&mut told, &watched(1, Some(5))), [Kind::Layers], "it has come");
     }
 
     #[test]

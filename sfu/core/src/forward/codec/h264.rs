@@ -56,6 +56,8 @@ fn note_unit(info: &mut PacketInfo, kind: u8, body: &[u8]) {
             info.keyframe_start = true;
             info.frame_start = true;
             info.resolution = info.resolution.or_else(|| resolution(body));
+            info.profile =
+                info.profile.or_else(|| body.first_chunk().map(|profile| u16::from_be_bytes(*profile).into()));
         }
         PPS | DELIMITER => info.frame_start = true,
         IDR | SLICE if starts_picture(body) => {

@@ -225,6 +225,7 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         keyframe_start,
         frame_start: descriptor.start_of_frame,
         layer_frame_end: descriptor.end_of_frame,
+        profile: None,
         resolution: descriptor.resolution.or_else(from_frame),
         tid: descriptor.tid,
         sid: descriptor.sid,
