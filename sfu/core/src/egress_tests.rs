@@ -133,6 +133,21 @@ fn a_keyframe_that_comes_again_is_not_begun_with() {
 }
 
 #[test]
+fn a_keyframe_that_was_overtaken_begins_nothing() {
+    let mut forwarding = video(1);
+    get(&mut forwarding, &vp8(0, 1, 10, true)).expect("a keyframe");
+    let keyframe = Packet { marker: false, ..vp8(0, 1, 12, true) };
+    let first = get(&mut forwarding, &keyframe).expect("the first half of the next");
+    forwarding.on_late();
+    let late = get(&mut forwarding, &vp8(0, 1, 11, true)).map(|sent| sent.sequence);
+    assert_eq!(late, Some(first.sequence - 1), "it fills its place, and no more");
+    let rest = Packet { timestamp: keyframe.timestamp, payload: keyframe.payload.clone(), ..vp8(0, 1, 13, false) };
+    let rest = Packet { payload: Arc::from([&[0x80], &rest.payload[1..]].concat()), ..rest };
+    let second = get(&mut forwarding, &rest).expect("its second half");
+    assert_eq!((second.timestamp, second.sequence), (first.timestamp, first.sequence + 1));
+}
+
+#[test]
 fn a_h264_keyframe_begins_with_its_parameter_sets() {
     let packet = |number: u64, payload: &[u8], marker| Packet {
         codec: Codec::H264,
