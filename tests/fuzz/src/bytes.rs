@@ -26,10 +26,6 @@ impl<'a> Bytes<'a> {
         usize::from(self.byte()) % count
     }
 
-    pub(crate) fn flag(&mut self) -> bool {
-        self.byte() & 1 == 1
-    }
-
     /// True once in so many.
     pub(crate) fn rare(&mut self, one_in: u8) -> bool {
         self.byte() % one_in == one_in - 1
