@@ -4,6 +4,7 @@
 
 import { Player } from '/weir.js';
 import { formatBitrate, h, icon } from '/assets/ui/dom.js';
+import { frozenText } from '/assets/ui/stats.js';
 
 const STATS_MS = 1000;
 /** Without a new frame for this long, in milliseconds, the picture is called paused. */
@@ -105,7 +106,10 @@ async function drawStats() {
   decoded = now.framesDecoded;
   const stalled = performance.now() - decodedAt > STALLED_MS;
   state.textContent = stalled ? 'Paused' : 'Live';
-  words.replaceChildren(...(stalled && decoded > 0 ? [h('strong', {}, 'The picture has paused')] : stalled ? [h('strong', {}, 'Waiting for a picture')] : []));
+  // The server knows why, and knows it sooner.
+  const why = decoded === 0 || stalled ? frozenText(player.waiting) : '';
+  const text = why || (stalled && decoded > 0 ? 'The picture has paused' : stalled ? 'Waiting for a picture' : '');
+  words.replaceChildren(...(text ? [h('strong', {}, text)] : []));
   const lost = now.packetsLost > 0 ? `${((100 * now.packetsLost) / (now.packetsLost + now.packetsReceived)).toFixed(1)} % lost` : '';
   stats.textContent = [
     now.frameWidth ? `${now.frameWidth}×${now.frameHeight}` : '',

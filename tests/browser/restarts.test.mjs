@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 
-import { closePage, haveChromium, launchChromium } from './lib/browsers.mjs';
+import { closePage, haveChromium, launchChromium, newPage } from './lib/browsers.mjs';
 import { GOOD_VIDEO, end, endAll, ffmpeg, noVenv } from './lib/encoders.mjs';
 import { inbound } from './lib/media.mjs';
+import { screenshot } from './lib/room.mjs';
 import { WITH_TOKENS, makeToken, startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
 import { firstFrame, play, playerPage, stop } from './lib/whep.mjs';
@@ -51,6 +52,13 @@ describe('FFmpeg and those who watch it', { skip }, () => {
       await stop(page, session);
       await sleep(300);
     }
+    const watch = await newPage(browser);
+    await watch.goto(`${server.url}/watch/slow`);
+    const words = await until('the watch page says so', () => watch.$eval('.watch-words', ({ innerText }) => innerText), 5000);
+    assert.match(words, /^The picture comes within \d+ s: the stream has few keyframes$/);
+    await screenshot(watch, 'watch-waits');
+    await until('and shows the picture', () => watch.$eval('.watch-words', ({ innerText }) => innerText === ''), 8000);
+    await closePage(watch);
     await closePage(page);
     const sorted = [...waits].sort((a, b) => a - b);
     context.diagnostic(`first frame after ICE, keyframe every 6 s, ms: median ${sorted[4]}, all ${waits.join(' ')}; told ${told.join(' ')}`);

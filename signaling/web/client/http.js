@@ -9,7 +9,10 @@ import { WeirError } from '/assets/client/errors.js';
  * @property {string} answer SDP
  * @property {string | null} location
  * @property {RTCIceServer[]} iceServers from the `Link` headers
+ * @property {string | null} events where to ask for events, likewise
  */
+
+const EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
 
 /** An answer of the server that is not the one wanted. */
 export class HttpError extends WeirError {
@@ -46,11 +49,29 @@ export async function postOffer(url, offer, token) {
   }
   if (response.status !== 201) throw await refusal(response);
   const location = response.headers.get('location');
+  const links = response.headers.get('link') ?? '';
+  const events = eachLink(links).find(({ parameters }) => parameters.get('rel') === EVENTS)?.url;
   return {
     answer: await response.text(),
     location: location && new URL(location, response.url).href,
-    iceServers: parseLinks(response.headers.get('link') ?? ''),
+    iceServers: parseLinks(links),
+    events: events ? new URL(events, response.url).href : null,
   };
+}
+
+/**
+ * Listens to the events of a WHEP session; null where there are none.
+ *
+ * @param {string} url of the session's `events`
+ * @param {string[]} names
+ * @param {string} [token]
+ * @returns {Promise<EventSource | null>}
+ */
+export async function listen(url, names, token) {
+  const headers = { 'content-type': 'application/json', ...authorization(token) };
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(names) }).catch(() => null);
+  const location = response?.status === 201 ? response.headers.get('location') : null;
+  return location && response ? new EventSource(new URL(location, response.url)) : null;
 }
 
 /**
@@ -90,14 +111,24 @@ async function refusal(response) {
  */
 export function parseLinks(header) {
   const servers = [];
-  for (const [, urls, rest] of header.matchAll(/<([^>]+)>((?:\s*;\s*[\w-]+\s*=\s*(?:"[^"]*"|[^",;\s]+))*)/g)) {
-    if (!urls || !rest) continue;
-    const parameters = new Map(
-      [...rest.matchAll(/([\w-]+)\s*=\s*(?:"([^"]*)"|([^",;\s]+))/g)].map(([, key, quoted, plain]) => [key, quoted ?? plain ?? '']),
-    );
+  for (const { url: urls, parameters } of eachLink(header)) {
     if (parameters.get('rel') !== 'ice-server') continue;
     const username = parameters.get('username');
     servers.push({ urls, ...(username && { username, credential: parameters.get('credential') ?? '' }) });
   }
   return servers;
+}
+
+/**
+ * @param {string} header
+ * @returns {{url: string, parameters: Map<string, string>}[]}
+ */
+function eachLink(header) {
+  const links = [];
+  for (const [, url, rest] of header.matchAll(/<([^>]+)>((?:\s*;\s*[\w-]+\s*=\s*(?:"[^"]*"|[^",;\s]+))*)/g)) {
+    if (!url || !rest) continue;
+    const found = rest.matchAll(/([\w-]+)\s*=\s*(?:"([^"]*)"|([^",;\s]+))/g);
+    links.push({ url, parameters: new Map([...found].map(([, key = '', quoted, plain]) => [key, quoted ?? plain ?? ''])) });
+  }
+  return links;
 }

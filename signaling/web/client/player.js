@@ -4,10 +4,11 @@
 
 import { Emitter } from '/assets/client/emitter.js';
 import { WeirError } from '/assets/client/errors.js';
-import { HttpError, deleteSession, postOffer } from '/assets/client/http.js';
+import { HttpError, deleteSession, listen, postOffer } from '/assets/client/http.js';
 import { askForDependencies } from '/assets/client/peer.js';
 
 /**
+ * @typedef {import('/assets/client/protocol.js').Reason} Reason
  * @typedef {'idle' | 'connecting' | 'waiting' | 'playing' | 'reconnecting' | 'failed' | 'stopped'} PlayerState
  *
  * @typedef {object} WatchOptions
@@ -17,6 +18,7 @@ import { askForDependencies } from '/assets/client/peer.js';
  *
  * @typedef {object} PlayerEvents
  * @property {{state: PlayerState, words: string, error: WeirError | null}} state
+ * @property {{reason: Reason | null}} waiting why there is no picture; null when there is nothing to wait for
  * @property {{}} autoplay-blocked call `video.play()` from a click
  *
  * @typedef {object} PlayerStats
@@ -55,7 +57,9 @@ export class Player extends Emitter {
   /** @type {RTCPeerConnection | null} */ pc = null;
 
   /** @type {WatchOptions} */ #options;
+  /** Why there is no picture. @type {Reason | null} */ waiting = null;
   /** @type {string | null} */ #location = null;
+  /** @type {EventSource | null} */ #events = null;
   /** Learnt from the last session, for the next one. @type {RTCIceServer[]} */ #iceServers = [];
   #timer = 0;
   #failures = 0;
@@ -128,6 +132,7 @@ export class Player extends Emitter {
       this.#iceServers = session.iceServers;
       await pc.setRemoteDescription({ type: 'answer', sdp: session.answer });
       this.#show(stream);
+      if (session.events) void this.#listen(pc, session.events);
     } catch (error) {
       if (this.pc === pc) this.#onFailure(WeirError.from(error));
     }
@@ -139,6 +144,24 @@ export class Player extends Emitter {
     video.srcObject = stream;
     video.play().catch((error) => {
       if (error.name === 'NotAllowedError') this.emit('autoplay-blocked', {});
+    });
+  }
+
+  /**
+   * @param {RTCPeerConnection} pc
+   * @param {string} url
+   */
+  async #listen(pc, url) {
+    const events = await listen(url, ['layers'], this.#options.token);
+    if (this.pc !== pc) {
+      events?.close();
+      return;
+    }
+    this.#events = events;
+    events?.addEventListener('layers', ({ data }) => {
+      const lines = /** @type {{waiting?: Reason}[]} */ (Object.values(JSON.parse(data)));
+      this.waiting = lines.find(({ waiting }) => waiting)?.waiting ?? null;
+      this.emit('waiting', { reason: this.waiting });
     });
   }
 
@@ -196,6 +219,9 @@ export class Player extends Emitter {
     clearTimeout(this.#timer);
     if (this.#location) deleteSession(this.#location, this.#options.token);
     this.#location = null;
+    this.#events?.close();
+    this.#events = null;
+    this.waiting = null;
     this.pc?.close();
     this.pc = null;
     this.#counter = { bytes: 0, at: 0, rate: 0 };

@@ -161,6 +161,8 @@ export function frozenText(reason) {
       return 'Paused: your connection is too slow';
     case 'no-packets':
       return 'No picture is being sent';
+    case 'codec-not-supported':
+      return 'Your browser cannot play this video';
     case 'keyframe-interval':
       return `The picture comes within ${Math.ceil((reason.ms ?? 0) / 1000)} s: the stream has few keyframes`;
     case 'no-keyframe':
