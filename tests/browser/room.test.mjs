@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from 'node:test';
 
 import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } from './lib/browsers.mjs';
 import { paintCamera, pictureColours } from './lib/colours.mjs';
-import { assertFlows, inbound, negotiationState, waitForMedia } from './lib/media.mjs';
+import { assertFlows, inbound, negotiationState, waitForMedia, waitForSilence } from './lib/media.mjs';
 import { connected, enterRoom, joinForm, screenshot, waitForNames } from './lib/room.mjs';
 import { startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
@@ -83,6 +83,7 @@ for (const [index, { title, members }] of rooms.entries()) {
       await screenshot(pages[names[0]], `${room}-another`);
       await closePage(joined);
       for (const name of names) await waitForNames(pages[name], name, othersOf(name));
+      for (const name of names) await waitForSilence(pages[name], others);
       await assertFlows(pages, others, 3);
       for (const name of names) {
         assert.deepEqual(await negotiationState(pages[name]), earlier[name], `${name} has renegotiated`);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { sleep } from './wait.mjs';
+import { sleep, until } from './wait.mjs';
 
 /**
  * What a page receives, by `a=mid`, over all of its connections that are not closed.
@@ -88,5 +88,21 @@ export function negotiationState(page) {
       remote: pc.remoteDescription?.sdp,
       signaling: pc.signalingState,
     })),
+  );
+}
+
+/** Resolves when the page decodes no more than `others` others: what waited in its buffers has been decoded. */
+export async function waitForSilence(page, others, ms = 3000) {
+  let before = await inbound(page);
+  await until(
+    `media of ${others} others only`,
+    async () => {
+      await sleep(250);
+      const now = await inbound(page);
+      const { video, audio } = flowing(before, now);
+      before = now;
+      return video <= others && audio <= others;
+    },
+    ms,
   );
 }
