@@ -156,6 +156,8 @@ pub(crate) struct Participant {
     pub had_keyframe: bool,
     /// In the shard's list of participants to drain.
     pub touched: bool,
+    /// What was written to it, or its deadline, asks for its clock to be moved.
+    pub is_behind: bool,
     /// The last estimate of the bandwidth towards it, in bits per second.
     pub estimate: Option<u64>,
     /// It acknowledges packets by transport-wide feedback, so that the stack estimates and probes.
@@ -171,6 +173,8 @@ pub(crate) struct Participant {
     clock: Option<Instant>,
     ufrag: String,
     sources: Vec<(Ssrc, Mid, Option<Rid>)>,
+    /// Of the payload types that have come since the last offer; at most as many as were negotiated.
+    receive_formats: Vec<(Pt, ReceiveFormat)>,
 }
 
 impl Participant {
@@ -184,6 +188,7 @@ impl Participant {
             had_packet: false,
             had_keyframe: false,
             touched: false,
+            is_behind: false,
             estimate: None,
             has_twcc: false,
             measured: None,
@@ -194,6 +199,7 @@ impl Participant {
             clock: None,
             ufrag: String::new(),
             sources: Vec::new(),
+            receive_formats: Vec::new(),
         }
     }
 
@@ -220,7 +226,8 @@ impl Participant {
             let creds = credentials(config.shard, rng);
             self.ufrag = creds.ufrag.clone();
             let receives = read.lines.iter().any(|l| l.direction.receives());
-            let mut rtc = build(now, config, creds, receives);
+            // Without transport-wide feedback there is nothing to estimate from; the pacer alone would cost as much.
+            let mut rtc = build(now, config, creds, receives && text.contains(" transport-cc"));
             // Until it is known what is wanted: a large picture. It sets how far the first probes go.
             rtc.bwe().set_bitrate(Bitrate::ZERO, FIRST_DESIRED);
             self.rtc = Some(Box::new(rtc));
@@ -239,6 +246,7 @@ impl Participant {
                 return Err(error);
             }
         };
+        self.receive_formats.clear();
         let mut sdp = sdp::without_candidate_ufrags(&answer.to_sdp_string());
         self.keep_shard_in_ufrag(&mut sdp, config.shard, rng);
         if self.role == Role::Viewer {
@@ -293,7 +301,16 @@ impl Participant {
     }
 
     /// What packets with this payload type from the client are.
-    pub(crate) fn receive_format(&self, pt: Pt) -> Option<ReceiveFormat> {
+    pub(crate) fn receive_format(&mut self, pt: Pt) -> Option<ReceiveFormat> {
+        if let Some((_, format)) = self.receive_formats.iter().find(|(known, _)| *known == pt) {
+            return Some(*format);
+        }
+        let format = self.look_up_format(pt)?;
+        self.receive_formats.push((pt, format));
+        Some(format)
+    }
+
+    fn look_up_format(&self, pt: Pt) -> Option<ReceiveFormat> {
         let params = self.rtc.as_ref()?.codec_config().params();
         let found = params.iter().find(|p| p.pt() == pt || p.red() == Some(pt))?;
         let red = (found.red() == Some(pt)).then(|| *found.pt());
@@ -464,7 +481,7 @@ impl Participant {
         let Some(stream) = api.stream_tx_by_mid(packet.mid, None) else {
             return false;
         };
-        let queued = stream.queue_info().and_then(|info| info.first_unsent()).filter(|_| self.paced);
+        let queued = if self.paced { stream.queue_info().and_then(|info| info.first_unsent()) } else { None };
         let late = queued.is_some_and(|at| packet.now.saturating_duration_since(at) > PACER_PATIENCE);
         let patch = packet.vp8.and_then(|fields| fields.patch(&packet.payload));
         let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
@@ -525,7 +542,7 @@ fn credentials(shard: u8, rng: &mut StdRng) -> IceCreds {
     IceCreds { ufrag: format!("{shard:02x}{}", text(10)), pass: text(26) }
 }
 
-fn build(now: Instant, config: &PeerConfig, creds: IceCreds, receives: bool) -> Rtc {
+fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) -> Rtc {
     let mut extensions = ExtensionMap::standard();
     extensions.set(5, Extension::PlayoutDelay);
     extensions.set(6, Extension::VideoContentType);
@@ -537,8 +554,8 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, receives: bool) -> 
         .set_ice_lite(true)
         .set_dtls_cert(config.cert.clone())
         .set_local_ice_credentials(creds)
-        .set_stats_interval(receives.then_some(STATS_INTERVAL))
-        .enable_bwe(receives.then_some(FIRST_ESTIMATE))
+        .set_stats_interval(estimates.then_some(STATS_INTERVAL))
+        .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
         .set_extension_map(extensions)
         .clear_codecs()
         .enable_opus(true, true)
