@@ -39,11 +39,23 @@ struct Line {
 const LINES: &[Line] = &[
     Line { name: "1-to-1", make: |timed| webinar(timed, 1, true), viewers: 1, warm_up: 5000, round: 4000 },
     Line { name: "1-to-50", make: |timed| webinar(timed, 50, true), viewers: 50, warm_up: 15_000, round: 1000 },
-    Line { name: "1-to-50-bwe-off", make: |timed| webinar(timed, 50, false), viewers: 50, warm_up: 15_000, round: 1000 },
-    Line { name: "1-to-500", make: |timed| webinar(timed, 500, true), viewers: 500, warm_up: 3000, round: 300 },
-    Line { name: "1-to-3000", make: |timed| webinar(timed, 3000, true), viewers: 3000, warm_up: 1000, round: 100 },
-    Line { name: "10-rooms-of-10", make: |timed| meetings(timed, true), viewers: 100, warm_up: 3000, round: 300 },
-    Line { name: "10-rooms-of-10-bwe-off", make: |timed| meetings(timed, false), viewers: 100, warm_up: 3000, round: 300 },
+    Line {
+        name: "1-to-50-bwe-off",
+        make: |timed| webinar(timed, 50, false),
+        viewers: 50,
+        warm_up: 15_000,
+        round: 1000,
+    },
+    Line { name: "1-to-500", make: |timed| webinar(timed, 500, true), viewers: 500, warm_up: 8000, round: 330 },
+    Line { name: "1-to-3000", make: |timed| webinar(timed, 3000, true), viewers: 3000, warm_up: 3000, round: 132 },
+    Line { name: "10-rooms-of-10", make: |timed| meetings(timed, true), viewers: 100, warm_up: 5000, round: 300 },
+    Line {
+        name: "10-rooms-of-10-bwe-off",
+        make: |timed| meetings(timed, false),
+        viewers: 100,
+        warm_up: 5000,
+        round: 300,
+    },
 ];
 
 const ROUNDS: usize = 7;
@@ -108,9 +120,10 @@ fn warm(line: &Line, timed: bool) -> (World, i64) {
 fn profile(line: &Line) {
     let (mut world, _) = warm(line, false);
     let work = profiled(&mut world, line.round * 2);
-    let (low, high) = world.estimates();
     println!("{}: {} packets forwarded, {} datagrams in", line.name, work.forwarded, work.datagrams_in);
-    println!("links are believed to carry {low} to {high} bits a second");
+    let late = world.stats().late_pictures;
+    println!("{late} pictures given up");
+    world.describe("webinar").iter().chain(&world.describe("meeting 3")).for_each(|line| println!("{line}"));
 }
 
 /// Begun when all is warm: a profiler can be told to forget what was before.

@@ -15,13 +15,14 @@ use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
-use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig};
+use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
 use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::pacing::Debt;
+use crate::resends::ResendAge;
 use crate::sdp::{self, MediaLine};
 use crate::sdp_form;
 
@@ -34,6 +35,12 @@ const MAX_TURNS: usize = 4096;
 /// a send of its own, at twice the cost).
 const MAX_PACER_TURNS: usize = 64;
 const PACER_STEP: Duration = Duration::from_micros(200);
+
+/// How much later than asked for the stack's idle look at its clocks may come: with the 25 ms that it asks for, more than
+/// from picture to picture and from report to report, so that mostly these come first. And how long it gets its exact
+/// deadlines after its pacer has counted time: a cluster of probes takes less.
+const LAZY: Duration = Duration::from_millis(25);
+const EXACT: Duration = Duration::from_millis(200);
 
 /// How often the stack tells what it has measured. Its event for a new estimate gives the mean of three seconds, so a
 /// link that fell from 2.5 Mbps to 150 kbps is told in small steps; its statistics give the value of the moment.
@@ -49,10 +56,8 @@ const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(300);
 /// What the first probes may look for.
 const FIRST_DESIRED: Bitrate = Bitrate::kbps(2500);
 
-/// How long a packet can still be resent: two round trips of a bad link, and a few more losses.
-const RTX_AGE: Duration = Duration::from_secs(2);
-/// The most packets kept for resending per video slot: 2 s at 2.5 Mbps in packets of 1200 bytes.
-const RTX_PACKETS: usize = 512;
+/// The most packets kept for resending per video slot, however high its rate: 2 s at 5 Mbps in packets of 1200 bytes.
+const RTX_PACKETS: usize = 1024;
 /// The largest share of a slot's bytes that may be resends: three for each packet sent. The stack does not count them
 /// packet by packet, so a receiver that asks for all again and again gets no more than that on average.
 const MAX_RESENDS: f32 = 0.75;
@@ -165,10 +170,15 @@ pub(crate) struct Participant {
     /// The stack's own estimate, by which it paces.
     pub measured: Option<u64>,
     link: Link,
+    resend_age: ResendAge,
+    /// The video lines it receives on.
+    receiving: Vec<Mid>,
     debt: Debt,
     /// Video is spread over time.
     paced: bool,
     rtc: Option<Box<Rtc>>,
+    /// The pacer pads, probes or holds back.
+    counts_time_until: Option<Instant>,
     /// The stack's clock. The pacer's turns run it up to 64 times 200 µs ahead of the shard's.
     clock: Option<Instant>,
     ufrag: String,
@@ -193,9 +203,12 @@ impl Participant {
             has_twcc: false,
             measured: None,
             link: Link::default(),
+            resend_age: ResendAge::default(),
+            receiving: Vec::new(),
             debt: Debt::default(),
             paced: false,
             rtc: None,
+            counts_time_until: None,
             clock: None,
             ufrag: String::new(),
             sources: Vec::new(),
@@ -273,13 +286,21 @@ impl Participant {
 
     /// Sizes the resend caches.
     fn set_up_sending(&mut self, lines: &[MediaLine]) {
+        let video = lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video);
+        self.receiving = video.map(|line| Mid::from(line.mid.as_str())).collect();
+        self.size_resend_caches();
         let Some(rtc) = self.rtc.as_mut() else { return };
         let mut api = rtc.direct_api();
-        for line in lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video) {
-            if let Some(stream) = api.stream_tx_by_mid(Mid::from(line.mid.as_str()), None) {
-                stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(MAX_RESENDS));
+        for mid in &self.receiving {
+            if let Some(stream) = api.stream_tx_by_mid(*mid, None) {
                 stream.set_unpaced(!self.paced);
             }
+        }
+    }
+
+    fn size_resend_caches(&mut self) {
+        for index in 0..self.receiving.len() {
+            self.forget_resends(self.receiving[index]);
         }
     }
 
@@ -369,7 +390,8 @@ impl Participant {
                     let near = matches!(rtc.last_timeout_reason(), Reason::Pacer(_))
                         && at.saturating_duration_since(now) <= PACER_STEP;
                     if !near || pacer_turns == MAX_PACER_TURNS {
-                        return Some(at);
+                        let reason = rtc.last_timeout_reason();
+                        return Some(if self.can_wait(now, reason) { at + LAZY } else { at });
                     }
                     pacer_turns += 1;
                     if let Err(reason) = self.timeout(at) {
@@ -393,6 +415,24 @@ impl Participant {
         }
         // More to give, but others wait too: come back at once.
         Some(now)
+    }
+
+    /// Whether a deadline is one of those that everything else that happens to a connection serves too: the estimator
+    /// and the pacer look at their clocks, and statistics are taken, with each packet. Only of who sends nothing, whose
+    /// losses are not to be asked for, and not while the pacer counts time: it pads, probes or holds back.
+    fn can_wait(&mut self, now: Instant, reason: Reason) -> bool {
+        let counts = matches!(
+            reason,
+            Reason::Pacer(PacerReason::Probe1 | PacerReason::Probe2 | PacerReason::Padding | PacerReason::Paced)
+                | Reason::BweProbeControl
+                | Reason::BweProbeEstimator
+        );
+        if counts {
+            self.counts_time_until = Some(now + EXACT);
+        }
+        let idle = matches!(reason, Reason::BweDelayControl | Reason::Stats | Reason::Pacer(PacerReason::Handle));
+        let exact = self.paced || self.counts_time_until.is_some_and(|until| now < until);
+        idle && !exact && self.connected && self.sources.is_empty()
     }
 
     fn on_event(&mut self, event: Event, happenings: &mut Vec<Happening>) {
@@ -430,12 +470,20 @@ impl Participant {
                     let measured =
                         Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
                     let estimate = self.link.on_measured(stats.timestamp, measured);
+                    self.size_resends(stats.timestamp, loss);
                     self.estimate = Some(estimate);
                     happenings.push(Happening::Estimate(estimate));
                 }
             }
             Event::Closed => happenings.push(Happening::Ended(CloseReason::PeerClosed)),
             _ => {}
+        }
+    }
+
+    fn size_resends(&mut self, now: Instant, loss: f32) {
+        let Some(round_trip) = self.link.shortest_round_trip() else { return };
+        if self.resend_age.on_round_trip(now, round_trip, loss == 0.0) {
+            self.size_resend_caches();
         }
     }
 
@@ -508,7 +556,7 @@ impl Participant {
     pub(crate) fn forget_resends(&mut self, mid: Mid) {
         let Some(rtc) = self.rtc.as_mut() else { return };
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
-            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(MAX_RESENDS));
+            stream.set_rtx_cache(RTX_PACKETS, self.resend_age.get(), Some(MAX_RESENDS));
         }
     }
 

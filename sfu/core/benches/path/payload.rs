@@ -18,7 +18,10 @@ pub fn payload(codec: Codec, frame: u64, packet: usize, packets: usize, keyframe
 fn vp8(frame: u64, first: bool, keyframe: bool) -> Vec<u8> {
     let [high, low] = (0x8000 | (frame as u16 & 0x7fff)).to_be_bytes();
     let temporal = if keyframe { 0 } else { [0, 2, 1, 2][(frame % 4) as usize] };
-    let mut payload = vec![0x80 | u8::from(first) << 4, 0xe0, high, low, (frame / 4) as u8, temporal << 6];
+    // Layer sync: the first two of each four depend on the base layer alone.
+    let sync = u8::from(matches!(frame % 4, 1 | 2));
+    let layer = temporal << 6 | sync << 5;
+    let mut payload = vec![0x80 | u8::from(first) << 4, 0xe0, high, low, (frame / 4) as u8, layer];
     if first {
         payload.extend([u8::from(!keyframe), 0, 0]);
         if keyframe {

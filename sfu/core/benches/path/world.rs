@@ -3,6 +3,7 @@
 //! The clients are whole str0m peers: they decrypt, acknowledge by transport-wide feedback, report and ask again. What the
 //! shard does is measured apart from what they do, in processor time and in bytes allocated.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -232,11 +233,23 @@ impl World {
         }
     }
 
-    /// The lowest and the highest estimate of a link, in bits per second; 0 where there is none.
-    pub fn estimates(&self) -> (u64, u64) {
-        let ids = (1..=self.clients.len() as u64).map(ParticipantId);
-        let all: Vec<u64> = ids.map(|id| self.shard.estimate(id).unwrap_or(0)).collect();
-        (all.iter().copied().min().unwrap_or(0), all.iter().copied().max().unwrap_or(0))
+    /// What the receivers of a room are given and why, and the range of what their links are believed to carry: a line
+    /// each, with how many of them.
+    pub fn describe(&mut self, room: &str) -> Vec<String> {
+        let mut groups: BTreeMap<String, (usize, u64, u64)> = BTreeMap::new();
+        for id in (1..=self.clients.len() as u64).map(ParticipantId) {
+            let estimate = self.shard.estimate(id).unwrap_or(0);
+            let reply = self.command(Command::Subscriptions(Arc::from(room), id));
+            let Some(Reply::Subscriptions(Some(all))) = reply else { continue };
+            for one in all {
+                let what = format!("{:?} of {:?}, {:?}", one.current, one.target, one.reason);
+                let group = groups.entry(what).or_insert((0, u64::MAX, 0));
+                *group = (group.0 + 1, group.1.min(estimate), group.2.max(estimate));
+            }
+        }
+        let line =
+            |(what, (count, low, high)): (String, _)| format!("{count} get {what}; {low} to {high} bits a second");
+        groups.into_iter().map(line).collect()
     }
 
     /// Media packets that clients have received so far.
