@@ -74,13 +74,13 @@ impl Metrics {
 
 type Read = fn(&Stats) -> u64;
 
-/// Name, help, bounds of the buckets, what the bounds are multiplied by, and where it is found.
+/// Name, help, bounds of the buckets, how many of what was counted make one of the unit, and where it is found.
 type ReadHistogram = (&'static str, &'static str, &'static [u64; 7], f64, fn(&Stats) -> &stats::Histogram);
 
 const HISTOGRAMS: &[ReadHistogram] = &[
     ("weir_batch_datagrams", "Datagrams taken in per turn of a media worker.", &stats::SIZES, 1.0, |s| &s.batches),
     ("weir_send_run_datagrams", "Datagrams per call into the kernel to send (GSO).", &stats::SIZES, 1.0, |s| &s.runs),
-    ("weir_timer_lag_seconds", "From a deadline to when a media worker looked at it.", &stats::LAGS, 1e-6, |s| {
+    ("weir_timer_lag_seconds", "From a deadline to when a media worker looked at it.", &stats::LAGS, 1e6, |s| {
         &s.timer_lag
     }),
 ];
@@ -145,13 +145,13 @@ fn histogram(values: &stats::Histogram, bounds: &[u64; 7], unit: f64) -> Metric 
     for (bound, values) in bounds.iter().zip(values.counts) {
         count += values;
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound as f64 * unit);
+        bucket.set_upper_bound(*bound as f64 / unit);
         bucket.set_cumulative_count(count);
         buckets.push(bucket);
     }
     histogram.set_bucket(buckets);
     histogram.set_sample_count(values.counts.iter().sum());
-    histogram.set_sample_sum(values.sum as f64 * unit);
+    histogram.set_sample_sum(values.sum as f64 / unit);
     let mut metric = Metric::default();
     metric.set_histogram(histogram);
     metric
