@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, TextEncoder};
-use weir_sfu::stats::Stats;
+use weir_sfu::stats::{self, Stats};
 
 /// The content type of Prometheus' text format.
 pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -49,6 +49,14 @@ impl Metrics {
             let value = |stats: &Stats| counter(read(stats) as f64);
             families.push(per_shard(name, help, MetricType::COUNTER, shards, value));
         }
+        for (name, help, bounds, unit, read) in HISTOGRAMS {
+            let value = |stats: &Stats| histogram(read(stats), bounds, *unit);
+            families.push(per_shard(name, help, MetricType::HISTOGRAM, shards, value));
+        }
+        let busy = |stats: &Stats| counter(stats.busy.as_secs_f64());
+        let help = "Seconds that a media worker has worked, not waited.";
+        families.push(per_shard("weir_worker_busy_seconds_total", help, MetricType::COUNTER, shards, busy));
+        families.extend(load(shards));
         families.push(closed(shards));
         families.push(findings(shards));
         families.extend(self.requests.collect());
@@ -66,6 +74,17 @@ impl Metrics {
 
 type Read = fn(&Stats) -> u64;
 
+/// Name, help, bounds of the buckets, how many of what was counted make one of the unit, and where it is found.
+type ReadHistogram = (&'static str, &'static str, &'static [u64; 7], f64, fn(&Stats) -> &stats::Histogram);
+
+const HISTOGRAMS: &[ReadHistogram] = &[
+    ("weir_batch_datagrams", "Datagrams taken in per turn of a media worker.", &stats::SIZES, 1.0, |s| &s.batches),
+    ("weir_send_run_datagrams", "Datagrams per call into the kernel to send (GSO).", &stats::SIZES, 1.0, |s| &s.runs),
+    ("weir_timer_lag_seconds", "From a deadline to when a media worker looked at it.", &stats::LAGS, 1e6, |s| {
+        &s.timer_lag
+    }),
+];
+
 const GAUGES: [(&str, &str, Read); 4] = [
     ("weir_rooms", "Rooms.", |s| s.rooms),
     ("weir_participants", "Participants, all roles.", |s| s.participants),
@@ -73,7 +92,7 @@ const GAUGES: [(&str, &str, Read); 4] = [
     ("weir_subscriptions", "Tracks mapped to slots.", |s| s.subscriptions),
 ];
 
-const COUNTERS: [(&str, &str, Read); 14] = [
+const COUNTERS: [(&str, &str, Read); 16] = [
     ("weir_datagrams_received_total", "Datagrams taken in.", |s| s.datagrams_in),
     ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| s.bytes_in),
     ("weir_datagrams_sent_total", "Datagrams given out.", |s| s.datagrams_out),
@@ -93,6 +112,8 @@ const COUNTERS: [(&str, &str, Read); 14] = [
     }),
     ("weir_dropped_unknown_total", "Datagrams dropped: not of a kind known here.", |s| s.dropped_unknown),
     ("weir_dropped_codec_total", "Packets dropped: no receiver of that codec.", |s| s.dropped_codec),
+    ("weir_dropped_ring_total", "Datagrams dropped on their way from another worker's socket.", |s| s.dropped_ring),
+    ("weir_dropped_send_total", "Datagrams dropped: the kernel's send buffer was full.", |s| s.dropped_send),
     ("weir_panics_total", "Participants closed because their code panicked.", |s| s.panics),
 ];
 
@@ -115,6 +136,32 @@ fn counter(value: f64) -> Metric {
     let mut metric = Metric::default();
     metric.set_counter(counter);
     metric
+}
+
+fn histogram(values: &stats::Histogram, bounds: &[u64; 7], unit: f64) -> Metric {
+    let mut histogram = Histogram::default();
+    let mut count = 0;
+    let mut buckets = Vec::with_capacity(bounds.len());
+    for (bound, values) in bounds.iter().zip(values.counts) {
+        count += values;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound as f64 / unit);
+        bucket.set_cumulative_count(count);
+        buckets.push(bucket);
+    }
+    histogram.set_bucket(buckets);
+    histogram.set_sample_count(values.counts.iter().sum());
+    histogram.set_sample_sum(values.sum as f64 / unit);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    metric
+}
+
+/// How much of what the server can do is used: that of its busiest worker, as a room lives on one.
+fn load(shards: &[Stats]) -> Option<MetricFamily> {
+    let busiest = shards.iter().map(|stats| stats.load).reduce(f64::max)?;
+    let help = "Share of the last second that the busiest media worker worked, 0 to 1.";
+    Some(family("weir_load_ratio", help, MetricType::GAUGE, vec![gauge(busiest)]))
 }
 
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
@@ -186,6 +233,9 @@ mod tests {
         let mut busy = Stats { rooms: 2, rtp_forwarded: 7, ..Stats::default() };
         busy.closed.insert("left", 3);
         busy.findings.insert("b-frames", 2);
+        (busy.load, busy.busy) = (0.25, std::time::Duration::from_millis(1500));
+        [1, 8, 8, 100].into_iter().for_each(|size| busy.runs.count(&stats::SIZES, size));
+        [50, 2000].into_iter().for_each(|lag| busy.timer_lag.count(&stats::LAGS, lag));
         let text = String::from_utf8(metrics.render(&[Stats::default(), busy], false)).expect("text");
         for line in [
             "# HELP weir_rooms Rooms.",
@@ -197,6 +247,15 @@ mod tests {
             "weir_participants_closed_total{reason=\"left\",shard=\"1\"} 3",
             "weir_publisher_findings_total{code=\"b-frames\",shard=\"1\"} 2",
             "weir_sessions{protocol=\"whip\"} 1",
+            "weir_load_ratio 0.25",
+            "weir_worker_busy_seconds_total{shard=\"1\"} 1.5",
+            "# TYPE weir_send_run_datagrams histogram",
+            "weir_send_run_datagrams_bucket{shard=\"1\",le=\"4\"} 1",
+            "weir_send_run_datagrams_bucket{shard=\"1\",le=\"8\"} 3",
+            "weir_send_run_datagrams_bucket{shard=\"1\",le=\"+Inf\"} 4",
+            "weir_send_run_datagrams_sum{shard=\"1\"} 117",
+            "weir_timer_lag_seconds_bucket{shard=\"1\",le=\"0.0001\"} 1",
+            "weir_timer_lag_seconds_bucket{shard=\"1\",le=\"0.003\"} 2",
             "weir_draining 0",
             "weir_workers_up 1",
         ] {

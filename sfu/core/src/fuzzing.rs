@@ -1,8 +1,9 @@
 //! One track and one slot that receives it, without a connection: the way of a packet as the shard goes it. For the
-//! fuzz targets in `tests/fuzz` and for tests; not a part of the API.
+//! fuzz targets in `tests/fuzz`, for tests and for benches; not a part of the API.
 
 #![allow(missing_docs, reason = "a test bench: the names say it")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::ExtensionValues;
 
 use crate::api::{Codec, MediaKind, ParticipantId, Source, TrackId};
+use crate::demux::Demux;
 use crate::egress::Egress;
 use crate::forward::SenderReport;
 use crate::forward::dependency::RawDescriptor;
@@ -19,7 +21,7 @@ use crate::forward::layer::Layer as Cut;
 use crate::forward::vp8::Vp8Descriptor;
 use crate::ingress::{Arrival, Reading};
 use crate::lipsync::PublisherClock;
-use crate::participant::{Format, ReceiveFormat, SendFormat};
+use crate::participant::{Format, OutPacket, ReceiveFormat, SendFormat};
 use crate::track::{Cutting, Layer, Track};
 
 /// A packet as a publisher sends it.
@@ -128,6 +130,32 @@ impl Forwarding {
 
     /// A packet comes; gives what goes to the receiver.
     pub fn receive(&mut self, now: Instant, packet: &Packet) -> Option<Sent> {
+        let out = self.forward(now, packet)?;
+        let mut payload = out.payload.to_vec();
+        if let Some(fields) = out.vp8 {
+            let descriptor = Vp8Descriptor::parse(&payload).expect("it was read before");
+            fields.patch(&payload).expect("the stack takes the patch");
+            fields.apply(&descriptor, &mut payload);
+        }
+        Some(Sent {
+            payload_type: *out.pt,
+            sequence: out.seq,
+            timestamp: out.time,
+            marker: out.marker,
+            payload,
+            descriptor: out.ext.user_values.get::<RawDescriptor>().map(|raw| raw.as_bytes().to_vec()),
+            audio_level: out.ext.audio_level,
+            csrc: out.csrc.to_vec(),
+            captured: out.wallclock,
+        })
+    }
+
+    /// A packet comes, and what goes to the receiver is left out. True if it gets it.
+    pub fn pass(&mut self, now: Instant, packet: &Packet) -> bool {
+        self.forward(now, packet).is_some()
+    }
+
+    fn forward(&mut self, now: Instant, packet: &Packet) -> Option<OutPacket> {
         let mut ext = ExtensionValues { audio_level: packet.audio_level, ..ExtensionValues::default() };
         if let Some(raw) = packet.descriptor.as_deref().and_then(RawDescriptor::new) {
             ext.user_values.set(raw);
@@ -149,24 +177,21 @@ impl Forwarding {
         let reading = Reading::new(&mut self.track, &arrival);
         let captured = self.clock.captured(now, packet.report, packet.timestamp, packet.codec.clock_rate());
         let incoming = reading.incoming(&arrival, self.publisher, captured);
-        let out = self.egress.forward(Mid::from("0"), &self.formats, &incoming)?;
-        let mut payload = out.payload.to_vec();
-        if let Some(fields) = out.vp8 {
-            let descriptor = Vp8Descriptor::parse(&payload).expect("it was read before");
-            fields.patch(&payload).expect("the stack takes the patch");
-            fields.apply(&descriptor, &mut payload);
-        }
-        Some(Sent {
-            payload_type: *out.pt,
-            sequence: out.seq,
-            timestamp: out.time,
-            marker: out.marker,
-            payload,
-            descriptor: out.ext.user_values.get::<RawDescriptor>().map(|raw| raw.as_bytes().to_vec()),
-            audio_level: out.ext.audio_level,
-            csrc: out.csrc.to_vec(),
-            captured: out.wallclock,
-        })
+        self.egress.forward(Mid::from("0"), &self.formats, &incoming)
+    }
+}
+
+/// Addresses bound to participants.
+#[derive(Debug, Default)]
+pub struct Addresses(Demux);
+
+impl Addresses {
+    pub fn bind(&mut self, remote: SocketAddr, key: usize) {
+        self.0.bind(remote, key);
+    }
+
+    pub fn owner(&self, remote: SocketAddr) -> Option<usize> {
+        self.0.by_address(remote)
     }
 }
 

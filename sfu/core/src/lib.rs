@@ -23,6 +23,7 @@ mod link;
 mod lipsync;
 mod pacing;
 mod participant;
+mod resends;
 mod room;
 mod sdp;
 mod sdp_form;

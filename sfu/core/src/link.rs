@@ -102,6 +102,11 @@ impl Link {
         kept.map_or(estimate, |(believed, _)| believed)
     }
 
+    /// The shortest round trip of the last ten to twenty seconds: that of the path, without a queue.
+    pub(crate) fn shortest_round_trip(&self) -> Option<Duration> {
+        self.shortest.map(|Shortest { before, now, .. }| before.min(now))
+    }
+
     fn on_round_trip(&mut self, now: Instant, round_trip: Duration) {
         self.recent.rotate_left(1);
         self.recent[SAMPLES - 1] = Some(round_trip);

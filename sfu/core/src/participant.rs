@@ -15,13 +15,14 @@ use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
-use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, Reason, Rtc, RtcConfig};
+use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
 use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::pacing::Debt;
+use crate::resends::ResendAge;
 use crate::sdp::{self, MediaLine};
 use crate::sdp_form;
 
@@ -34,6 +35,12 @@ const MAX_TURNS: usize = 4096;
 /// a send of its own, at twice the cost).
 const MAX_PACER_TURNS: usize = 64;
 const PACER_STEP: Duration = Duration::from_micros(200);
+
+/// How much later than asked for the stack's idle look at its clocks may come: with the 25 ms that it asks for, more than
+/// from picture to picture and from report to report, so that mostly these come first. And how long it gets its exact
+/// deadlines after its pacer has counted time: a cluster of probes takes less.
+const LAZY: Duration = Duration::from_millis(25);
+const EXACT: Duration = Duration::from_millis(200);
 
 /// How often the stack tells what it has measured. Its event for a new estimate gives the mean of three seconds, so a
 /// link that fell from 2.5 Mbps to 150 kbps is told in small steps; its statistics give the value of the moment.
@@ -49,10 +56,8 @@ const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(300);
 /// What the first probes may look for.
 const FIRST_DESIRED: Bitrate = Bitrate::kbps(2500);
 
-/// How long a packet can still be resent: two round trips of a bad link, and a few more losses.
-const RTX_AGE: Duration = Duration::from_secs(2);
-/// The most packets kept for resending per video slot: 2 s at 2.5 Mbps in packets of 1200 bytes.
-const RTX_PACKETS: usize = 512;
+/// The most packets kept for resending per video slot, however high its rate: 2 s at 5 Mbps in packets of 1200 bytes.
+const RTX_PACKETS: usize = 1024;
 /// The largest share of a slot's bytes that may be resends: three for each packet sent. The stack does not count them
 /// packet by packet, so a receiver that asks for all again and again gets no more than that on average.
 const MAX_RESENDS: f32 = 0.75;
@@ -156,6 +161,8 @@ pub(crate) struct Participant {
     pub had_keyframe: bool,
     /// In the shard's list of participants to drain.
     pub touched: bool,
+    /// What was written to it, or its deadline, asks for its clock to be moved.
+    pub is_behind: bool,
     /// The last estimate of the bandwidth towards it, in bits per second.
     pub estimate: Option<u64>,
     /// It acknowledges packets by transport-wide feedback, so that the stack estimates and probes.
@@ -163,14 +170,21 @@ pub(crate) struct Participant {
     /// The stack's own estimate, by which it paces.
     pub measured: Option<u64>,
     link: Link,
+    resend_age: ResendAge,
+    /// The video lines it receives on.
+    receiving: Vec<Mid>,
     debt: Debt,
     /// Video is spread over time.
     paced: bool,
     rtc: Option<Box<Rtc>>,
+    /// The pacer pads, probes or holds back.
+    counts_time_until: Option<Instant>,
     /// The stack's clock. The pacer's turns run it up to 64 times 200 µs ahead of the shard's.
     clock: Option<Instant>,
     ufrag: String,
     sources: Vec<(Ssrc, Mid, Option<Rid>)>,
+    /// Of the payload types that have come since the last offer; at most as many as were negotiated.
+    receive_formats: Vec<(Pt, ReceiveFormat)>,
 }
 
 impl Participant {
@@ -184,16 +198,21 @@ impl Participant {
             had_packet: false,
             had_keyframe: false,
             touched: false,
+            is_behind: false,
             estimate: None,
             has_twcc: false,
             measured: None,
             link: Link::default(),
+            resend_age: ResendAge::default(),
+            receiving: Vec::new(),
             debt: Debt::default(),
             paced: false,
             rtc: None,
+            counts_time_until: None,
             clock: None,
             ufrag: String::new(),
             sources: Vec::new(),
+            receive_formats: Vec::new(),
         }
     }
 
@@ -220,7 +239,8 @@ impl Participant {
             let creds = credentials(config.shard, rng);
             self.ufrag = creds.ufrag.clone();
             let receives = read.lines.iter().any(|l| l.direction.receives());
-            let mut rtc = build(now, config, creds, receives);
+            // Without transport-wide feedback there is nothing to estimate from; the pacer alone would cost as much.
+            let mut rtc = build(now, config, creds, receives && text.contains(" transport-cc"));
             // Until it is known what is wanted: a large picture. It sets how far the first probes go.
             rtc.bwe().set_bitrate(Bitrate::ZERO, FIRST_DESIRED);
             self.rtc = Some(Box::new(rtc));
@@ -239,6 +259,7 @@ impl Participant {
                 return Err(error);
             }
         };
+        self.receive_formats.clear();
         let mut sdp = sdp::without_candidate_ufrags(&answer.to_sdp_string());
         self.keep_shard_in_ufrag(&mut sdp, config.shard, rng);
         if self.role == Role::Viewer {
@@ -265,13 +286,21 @@ impl Participant {
 
     /// Sizes the resend caches.
     fn set_up_sending(&mut self, lines: &[MediaLine]) {
+        let video = lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video);
+        self.receiving = video.map(|line| Mid::from(line.mid.as_str())).collect();
+        self.size_resend_caches();
         let Some(rtc) = self.rtc.as_mut() else { return };
         let mut api = rtc.direct_api();
-        for line in lines.iter().filter(|l| l.direction.receives() && l.kind == crate::api::MediaKind::Video) {
-            if let Some(stream) = api.stream_tx_by_mid(Mid::from(line.mid.as_str()), None) {
-                stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(MAX_RESENDS));
+        for mid in &self.receiving {
+            if let Some(stream) = api.stream_tx_by_mid(*mid, None) {
                 stream.set_unpaced(!self.paced);
             }
+        }
+    }
+
+    fn size_resend_caches(&mut self) {
+        for index in 0..self.receiving.len() {
+            self.forget_resends(self.receiving[index]);
         }
     }
 
@@ -293,7 +322,16 @@ impl Participant {
     }
 
     /// What packets with this payload type from the client are.
-    pub(crate) fn receive_format(&self, pt: Pt) -> Option<ReceiveFormat> {
+    pub(crate) fn receive_format(&mut self, pt: Pt) -> Option<ReceiveFormat> {
+        if let Some((_, format)) = self.receive_formats.iter().find(|(known, _)| *known == pt) {
+            return Some(*format);
+        }
+        let format = self.look_up_format(pt)?;
+        self.receive_formats.push((pt, format));
+        Some(format)
+    }
+
+    fn look_up_format(&self, pt: Pt) -> Option<ReceiveFormat> {
         let params = self.rtc.as_ref()?.codec_config().params();
         let found = params.iter().find(|p| p.pt() == pt || p.red() == Some(pt))?;
         let red = (found.red() == Some(pt)).then(|| *found.pt());
@@ -352,7 +390,8 @@ impl Participant {
                     let near = matches!(rtc.last_timeout_reason(), Reason::Pacer(_))
                         && at.saturating_duration_since(now) <= PACER_STEP;
                     if !near || pacer_turns == MAX_PACER_TURNS {
-                        return Some(at);
+                        let reason = rtc.last_timeout_reason();
+                        return Some(if self.can_wait(now, reason) { at + LAZY } else { at });
                     }
                     pacer_turns += 1;
                     if let Err(reason) = self.timeout(at) {
@@ -376,6 +415,24 @@ impl Participant {
         }
         // More to give, but others wait too: come back at once.
         Some(now)
+    }
+
+    /// Whether a deadline is one of those that everything else that happens to a connection serves too: the estimator
+    /// and the pacer look at their clocks, and statistics are taken, with each packet. Only of who sends nothing, whose
+    /// losses are not to be asked for, and not while the pacer counts time: it pads, probes or holds back.
+    fn can_wait(&mut self, now: Instant, reason: Reason) -> bool {
+        let counts = matches!(
+            reason,
+            Reason::Pacer(PacerReason::Probe1 | PacerReason::Probe2 | PacerReason::Padding | PacerReason::Paced)
+                | Reason::BweProbeControl
+                | Reason::BweProbeEstimator
+        );
+        if counts {
+            self.counts_time_until = Some(now + EXACT);
+        }
+        let idle = matches!(reason, Reason::BweDelayControl | Reason::Stats | Reason::Pacer(PacerReason::Handle));
+        let exact = self.paced || self.counts_time_until.is_some_and(|until| now < until);
+        idle && !exact && self.connected && self.sources.is_empty()
     }
 
     fn on_event(&mut self, event: Event, happenings: &mut Vec<Happening>) {
@@ -413,12 +470,20 @@ impl Participant {
                     let measured =
                         Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
                     let estimate = self.link.on_measured(stats.timestamp, measured);
+                    self.size_resends(stats.timestamp, loss);
                     self.estimate = Some(estimate);
                     happenings.push(Happening::Estimate(estimate));
                 }
             }
             Event::Closed => happenings.push(Happening::Ended(CloseReason::PeerClosed)),
             _ => {}
+        }
+    }
+
+    fn size_resends(&mut self, now: Instant, loss: f32) {
+        let Some(round_trip) = self.link.shortest_round_trip() else { return };
+        if self.resend_age.on_round_trip(now, round_trip, loss == 0.0) {
+            self.size_resend_caches();
         }
     }
 
@@ -464,7 +529,7 @@ impl Participant {
         let Some(stream) = api.stream_tx_by_mid(packet.mid, None) else {
             return false;
         };
-        let queued = stream.queue_info().and_then(|info| info.first_unsent()).filter(|_| self.paced);
+        let queued = if self.paced { stream.queue_info().and_then(|info| info.first_unsent()) } else { None };
         let late = queued.is_some_and(|at| packet.now.saturating_duration_since(at) > PACER_PATIENCE);
         let patch = packet.vp8.and_then(|fields| fields.patch(&packet.payload));
         let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
@@ -491,7 +556,7 @@ impl Participant {
     pub(crate) fn forget_resends(&mut self, mid: Mid) {
         let Some(rtc) = self.rtc.as_mut() else { return };
         if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
-            stream.set_rtx_cache(RTX_PACKETS, RTX_AGE, Some(MAX_RESENDS));
+            stream.set_rtx_cache(RTX_PACKETS, self.resend_age.get(), Some(MAX_RESENDS));
         }
     }
 
@@ -525,7 +590,7 @@ fn credentials(shard: u8, rng: &mut StdRng) -> IceCreds {
     IceCreds { ufrag: format!("{shard:02x}{}", text(10)), pass: text(26) }
 }
 
-fn build(now: Instant, config: &PeerConfig, creds: IceCreds, receives: bool) -> Rtc {
+fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) -> Rtc {
     let mut extensions = ExtensionMap::standard();
     extensions.set(5, Extension::PlayoutDelay);
     extensions.set(6, Extension::VideoContentType);
@@ -537,8 +602,8 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, receives: bool) -> 
         .set_ice_lite(true)
         .set_dtls_cert(config.cert.clone())
         .set_local_ice_credentials(creds)
-        .set_stats_interval(receives.then_some(STATS_INTERVAL))
-        .enable_bwe(receives.then_some(FIRST_ESTIMATE))
+        .set_stats_interval(estimates.then_some(STATS_INTERVAL))
+        .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
         .set_extension_map(extensions)
         .clear_codecs()
         .enable_opus(true, true)

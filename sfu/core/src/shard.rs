@@ -167,6 +167,11 @@ pub fn shard_of_stun(data: &[u8]) -> Option<u8> {
     shard_of_ufrag(message.split_username()?.0)
 }
 
+/// True if the first two bytes say RTCP (RFC 5761 section 4).
+fn is_rtcp(data: &[u8]) -> bool {
+    matches!(data, [128..192, 192..224, ..])
+}
+
 /// True if the first byte says STUN (RFC 7983 section 7).
 #[must_use]
 pub fn is_stun(data: &[u8]) -> bool {
@@ -308,6 +313,9 @@ impl Shard {
         self.current = Some(key);
         let now = self.now;
         match self.peers[key].conn.receive(now, receive) {
+            // What a report changes can wait for the end of the batch, when packets for its sender may have come too. It
+            // leaves nothing in the stack that the next datagram would displace, as a media packet does.
+            Ok(()) if is_rtcp(data) => self.enlist(key),
             Ok(()) => self.drain(key),
             Err(reason) => self.close_peer(key, reason),
         }
@@ -370,26 +378,32 @@ impl Shard {
 
     /// Puts a participant on the list of those to run and drain at the end of the batch.
     fn touch(&mut self, key: usize) {
-        if let Some(peer) = self.peers.get_mut(key)
-            && !peer.conn.touched
-        {
-            peer.conn.touched = true;
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.conn.is_behind = true;
+            self.enlist(key);
+        }
+    }
+
+    /// Puts a participant on the list of those to drain at the end of the batch.
+    fn enlist(&mut self, key: usize) {
+        let conn = &mut self.peers[key].conn;
+        if !std::mem::replace(&mut conn.touched, true) {
             self.touched.push(key);
         }
     }
 
-    /// Runs and drains the participants touched: all that was written to one goes out at once.
+    /// Runs and drains one of the participants touched: all that was written to it goes out at once. One after another,
+    /// so that the buffers of what one gets are used again for the next.
     fn settle(&mut self) {
-        // Taken one by one, so that a panic about one leaves the others on the list.
-        while let Some(key) = self.touched.pop() {
-            let now = self.now;
-            let Some(peer) = self.peers.get_mut(key) else { continue };
-            peer.conn.touched = false;
-            self.current = Some(key);
-            match peer.conn.timeout(now) {
-                Ok(()) => self.drain(key),
-                Err(reason) => self.close_peer(key, reason),
-            }
+        let Some(key) = self.touched.pop() else { return };
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.conn.touched = false;
+        self.current = Some(key);
+        let moved = if std::mem::take(&mut peer.conn.is_behind) { peer.conn.timeout(now) } else { Ok(()) };
+        match moved {
+            Ok(()) => self.drain(key),
+            Err(reason) => self.close_peer(key, reason),
         }
     }
 

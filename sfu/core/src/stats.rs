@@ -1,5 +1,30 @@
 //! Counters and gauges of one shard. Plain numbers: the outside reads a copy and gives them names.
 
+use std::time::Duration;
+
+/// The upper bounds of the buckets of [`Stats::batches`] and [`Stats::runs`]; the last bucket is for all above.
+pub const SIZES: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// The upper bounds of the buckets of [`Stats::timer_lag`], in microseconds; the last bucket is for all above.
+pub const LAGS: [u64; 7] = [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000];
+
+/// How often values of which size came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// How many values fell into each bucket: at most its bound, above the one before.
+    pub counts: [u64; 8],
+    /// The sum of all values.
+    pub sum: u64,
+}
+
+impl Histogram {
+    /// Counts a value into the buckets with these bounds.
+    pub fn count(&mut self, bounds: &[u64; 7], value: u64) {
+        let bucket = bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len());
+        self.counts[bucket] += 1;
+        self.sum += value;
+    }
+}
+
 /// A copy of a shard's counters. Counters only grow; gauges are marked.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
@@ -49,4 +74,26 @@ pub struct Stats {
     pub send_calls: u64,
     /// Datagrams dropped on their way from another worker's socket. Filled in by the worker.
     pub dropped_ring: u64,
+    /// How long the worker has worked, not waited. Filled in by the worker, like all that follows.
+    pub busy: Duration,
+    /// Gauge: the share of the last second or so that it worked, 0 to 1.
+    pub load: f64,
+    /// Datagrams taken in per turn of the worker, turns without any left out; bounds [`SIZES`].
+    pub batches: Histogram,
+    /// Datagrams per call into the kernel to send; bounds [`SIZES`].
+    pub runs: Histogram,
+    /// Microseconds from a deadline to when it was looked at; bounds [`LAGS`].
+    pub timer_lag: Histogram,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_falls_into_the_first_bucket_that_is_not_below_it() {
+        let mut sizes = Histogram::default();
+        [1, 2, 3, 64, 65, 1000].into_iter().for_each(|size| sizes.count(&SIZES, size));
+        assert_eq!(sizes, Histogram { counts: [1, 1, 1, 0, 0, 0, 1, 2], sum: 1135 });
+    }
 }

@@ -3,6 +3,7 @@
 //! [`Sfu`] is the handle that signaling holds: cheap to clone, safe to use from any task.
 
 mod handle;
+mod load;
 mod routes;
 mod socket;
 mod worker;

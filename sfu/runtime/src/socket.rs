@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use weir_core::stats::{Histogram, SIZES};
 
 /// The kernel's buffers. At 100 Mbps, 4 MiB hold a third of a second.
 const KERNEL_BUFFER: usize = 4 << 20;
@@ -20,6 +21,17 @@ pub(crate) struct SendStats {
     pub dropped: u64,
     /// Calls into the kernel.
     pub runs: u64,
+    /// Datagrams in each of them.
+    pub sizes: Histogram,
+}
+
+/// Datagrams of one receiver that wait for more of the same.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    to: SocketAddr,
+    /// Bytes of each but the last, which may be shorter.
+    size: usize,
+    count: usize,
 }
 
 /// Opens so many sockets on one address, among which the kernel shares out what comes.
@@ -71,7 +83,9 @@ pub(crate) struct MediaSocket {
     state: UdpSocketState,
     is_v6: bool,
     receive: Vec<u8>,
+    /// What has been queued and not sent: the bytes of `open`.
     run: Vec<u8>,
+    open: Option<Run>,
     pub(crate) sent: SendStats,
 }
 
@@ -84,6 +98,7 @@ impl MediaSocket {
             state,
             receive: vec![0; RECEIVE_BUFFER * BATCH_SIZE],
             run: Vec::with_capacity(MAX_RUN),
+            open: None,
             sent: SendStats::default(),
         })
     }
@@ -114,49 +129,43 @@ impl MediaSocket {
         self.state.max_gso_segments().max(1)
     }
 
-    /// Sends datagrams, in order; those that follow one another to one receiver go in runs of one size (GSO).
-    pub(crate) fn send<'a>(&mut self, datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>) {
+    /// Takes a datagram to send. Those that follow one another to one receiver go in runs of one size (GSO); the last run
+    /// waits for [`Self::send_queued`].
+    pub(crate) fn queue(&mut self, to: SocketAddr, data: &[u8]) {
         let most = self.max_segments();
-        let mut run = std::mem::take(&mut self.run);
-        let mut open: Option<(SocketAddr, usize, usize)> = None;
-        for (to, data) in datagrams {
-            let fits = open.is_some_and(|(run_to, size, count)| {
-                run_to == to && data.len() <= size && count < most && run.len() + data.len() <= MAX_RUN
-            });
-            if !fits && let Some((run_to, size, count)) = open.take() {
-                self.send_run(run_to, &run, size, count);
-                run.clear();
-            }
-            run.extend_from_slice(data);
-            let (size, count) = open.map_or((data.len(), 0), |(_, size, count)| (size, count));
-            open = Some((to, size, count + 1));
-            if data.len() < size {
-                // Only the last segment of a run may be shorter.
-                self.send_run(to, &run, size, count + 1);
-                run.clear();
-                open = None;
-            }
+        let fits = |run: &Run| {
+            run.to == to && data.len() <= run.size && run.count < most && self.run.len() + data.len() <= MAX_RUN
+        };
+        if !self.open.as_ref().is_some_and(fits) {
+            self.send_queued();
         }
-        if let Some((to, size, count)) = open {
-            self.send_run(to, &run, size, count);
+        self.run.extend_from_slice(data);
+        let mut run = self.open.take().unwrap_or(Run { to, size: data.len(), count: 0 });
+        run.count += 1;
+        self.open = Some(run);
+        if data.len() < run.size {
+            // Only the last segment of a run may be shorter.
+            self.send_queued();
         }
-        run.clear();
-        self.run = run;
     }
 
-    fn send_run(&mut self, to: SocketAddr, run: &[u8], size: usize, count: usize) {
+    /// Sends what is queued.
+    pub(crate) fn send_queued(&mut self) {
+        let Some(Run { to, size, count }) = self.open.take() else { return };
         let transmit = Transmit {
             destination: if self.is_v6 { mapped(to) } else { to },
             ecn: None,
-            contents: run,
+            contents: &self.run,
             segment_size: (count > 1).then_some(size),
             src_ip: None,
         };
         let (io, state) = (&self.io, &self.state);
         self.sent.runs += 1;
+        self.sent.sizes.count(&SIZES, count as u64);
         if io.try_io(|| state.try_send(UdpSockRef::from(io), &transmit)).is_err() {
             self.sent.dropped += count as u64;
         }
+        self.run.clear();
     }
 }
 
@@ -195,13 +204,15 @@ mod tests {
         let sizes = [1200, 1200, 1200, 300, 1200, 40, 50, 1200, 7];
         let datagrams: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(n, size)| vec![n as u8; *size]).collect();
         let split = |n: usize| if n == 4 { b } else { a };
-        sender.send(datagrams.iter().enumerate().map(|(n, d)| (split(n), d.as_slice())));
+        datagrams.iter().enumerate().for_each(|(n, datagram)| sender.queue(split(n), datagram));
+        sender.send_queued();
         let mut buffer = [0; 2000];
         for (n, datagram) in datagrams.iter().enumerate() {
             let socket = if n == 4 { &other } else { &receiver };
             let length = socket.recv(&mut buffer).expect("a datagram");
             assert_eq!(&buffer[..length], datagram.as_slice(), "datagram {n}");
         }
+        assert_eq!(sender.sent.sizes.sum, sizes.len() as u64);
         assert!(sender.sent.runs < sizes.len() as u64 || sender.max_segments() == 1, "{:?}", sender.sent);
     }
 }

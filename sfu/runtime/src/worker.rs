@@ -1,6 +1,6 @@
 //! One worker thread: its socket, its shard, and the loop between them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
-use weir_core::shard::{Input, Output, Shard, Transmit};
+use weir_core::shard::{Input, Output, Shard};
 
+use crate::load::Load;
 use crate::routes::Routes;
 use crate::socket::MediaSocket;
 
@@ -110,7 +111,7 @@ pub(crate) struct Worker {
     leaving: Vec<(ParticipantId, CloseReason)>,
     /// Who is joining, while the shard decides.
     joining: Option<ParticipantId>,
-    outgoing: VecDeque<Transmit>,
+    load: Load,
     ring_dropped: u64,
     stopping: bool,
 }
@@ -130,7 +131,7 @@ impl Worker {
             unsent_routes: Vec::new(),
             leaving: Vec::new(),
             joining: None,
-            outgoing: VecDeque::new(),
+            load: Load::new(Instant::now()),
             ring_dropped: 0,
             stopping: false,
         }
@@ -166,19 +167,21 @@ impl Worker {
 
     /// One turn: everything that waits goes in, then everything that it caused goes out. True if the socket has more.
     fn turn(&mut self) -> bool {
-        let now = Instant::now();
-        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            self.shard.handle(now, Input::Timeout);
+        let began = Instant::now();
+        if let Some((at, _)) = self.shard.poll_timeout().filter(|(at, _)| *at <= began) {
+            self.load.on_deadline(began, at);
+            self.shard.handle(began, Input::Timeout);
         }
         let mut more = false;
+        let mut datagrams = 0;
         for batch in 1..=MAX_BATCHES {
-            if self.receive(Instant::now()) == 0 {
+            if self.receive(Instant::now(), &mut datagrams) == 0 {
                 break;
             }
             more = batch == MAX_BATCHES;
         }
         let now = Instant::now();
-        more |= self.take_strays(now);
+        more |= self.take_strays(now, &mut datagrams);
         more |= self.take_commands(now);
         self.flush();
         while let Some((id, reason)) = self.leaving.pop() {
@@ -186,13 +189,15 @@ impl Worker {
             self.flush();
         }
         self.retry_routes();
+        self.load.on_turn(began, Instant::now(), datagrams);
         more
     }
 
     /// Datagrams that landed on other workers' sockets. True if there may be more.
-    fn take_strays(&mut self, now: Instant) -> bool {
+    fn take_strays(&mut self, now: Instant, datagrams: &mut usize) -> bool {
         for _ in 0..MAX_STRAYS {
             let Ok((remote, data)) = self.inbox.ring.try_recv() else { return false };
+            *datagrams += 1;
             self.shard.handle(now, Input::Datagram { remote, data: &data });
         }
         true
@@ -211,9 +216,11 @@ impl Worker {
         true
     }
 
-    fn receive(&mut self, now: Instant) -> usize {
+    /// One batch from the socket: how many buffers it filled. Counts the datagrams in them.
+    fn receive(&mut self, now: Instant, datagrams: &mut usize) -> usize {
         let Self { shard, socket, routes, links, ring_dropped, number, .. } = self;
         socket.receive(|remote, data| {
+            *datagrams += 1;
             let is_mine = |address| shard.is_bound(address);
             let owner = if links.len() == 1 { None } else { routes.owner(now, *number, remote, data, is_mine) };
             match owner.and_then(|o| links.get(usize::from(o))) {
@@ -253,16 +260,16 @@ impl Worker {
         }
     }
 
-    /// Carries out what the shard gives out.
+    /// Carries out what the shard gives out. What is for one receiver is sent before the next one's is made: kept until
+    /// all is there, a large room's packets would have left the processor's cache by then.
     fn flush(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.outgoing.push_back(transmit),
+                Output::Transmit(transmit) => self.socket.queue(transmit.destination, &transmit.contents),
                 Output::Event(event) => self.on_event(event),
             }
         }
-        self.socket.send(self.outgoing.iter().map(|t| (t.destination, &*t.contents)));
-        self.outgoing.clear();
+        self.socket.send_queued();
     }
 
     fn on_event(&mut self, event: Event) {
@@ -291,11 +298,16 @@ impl Worker {
         }
     }
 
-    fn with_own_counters(&self, mut reply: Reply) -> Reply {
+    fn with_own_counters(&mut self, mut reply: Reply) -> Reply {
         if let Reply::Stats(stats) = &mut reply {
             stats.dropped_send = self.socket.sent.dropped;
             stats.send_calls = self.socket.sent.runs;
             stats.dropped_ring = self.ring_dropped;
+            stats.busy = self.load.busy;
+            stats.load = self.load.ratio(Instant::now());
+            stats.batches = self.load.batches;
+            stats.runs = self.socket.sent.sizes;
+            stats.timer_lag = self.load.timer_lag;
         }
         reply
     }
