@@ -1,5 +1,7 @@
 //! The beginnings of media payloads, as encoders write them.
 
+#![allow(unreachable_pub, reason = "shared by two benches")]
+
 use str0m::format::Codec;
 
 /// What a packet of a frame begins with: the payload descriptor, and of a keyframe's first packet what tells that.

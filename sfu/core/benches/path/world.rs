@@ -135,7 +135,13 @@ impl World {
     pub fn new(video: Video, feedback: bool, timed: bool) -> Self {
         let now = Instant::now();
         let server = SocketAddr::from(([10, 0, 0, 1], 3478));
-        let config = ShardConfig { number: 0, cert: new_certificate(), candidates: vec![server], loudest: 3 };
+        let config = ShardConfig {
+            number: 0,
+            cert: new_certificate(),
+            candidates: vec![server],
+            loudest: 3,
+            max_bitrate: 8_000_000,
+        };
         Self {
             start: now,
             now,
@@ -283,7 +289,7 @@ impl World {
     fn send_frames(&mut self) {
         let every = self.video.every;
         for index in 0..self.clients.len() {
-            if self.clients[index].video.is_some() && (self.step + index as u64 * 7) % every == 0 {
+            if self.clients[index].video.is_some() && (self.step + index as u64 * 7).is_multiple_of(every) {
                 self.send_frame(index);
             }
         }
