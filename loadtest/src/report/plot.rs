@@ -92,12 +92,26 @@ fn up_axis(ticks: &[f64], scale: Scale, show: fn(f64) -> String) -> Markup {
 fn across_axis(ticks: &[f64], scale: Scale, show: fn(f64) -> String) -> Markup {
     html! {
         line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM) {}
-        @for &tick in ticks {
+        @for tick in apart(ticks, scale) {
             line.axis x1=(n(scale.at(tick))) x2=(n(scale.at(tick))) y1=(HEIGHT - BOTTOM) y2=(HEIGHT - BOTTOM + 4.0) {}
             @let anchor = if scale.at(tick) > WIDTH - RIGHT - 16.0 { "end" } else { "middle" };
             text.tick x=(n(scale.at(tick))) y=(HEIGHT - BOTTOM + 17.0) text-anchor=(anchor) { (short(show(tick))) }
         }
     }
+}
+
+/// Those ticks whose texts do not meet the one before.
+fn apart(ticks: &[f64], scale: Scale) -> Vec<f64> {
+    const TEXT: f64 = 42.0;
+    let mut last = f64::NEG_INFINITY;
+    let clear = |tick: &f64| {
+        let clear = scale.at(*tick) - last >= TEXT;
+        if clear {
+            last = scale.at(*tick);
+        }
+        clear
+    };
+    ticks.iter().copied().filter(clear).collect()
 }
 
 /// A tick's text: no zeros behind the point, and no unit where there is nothing.
@@ -136,7 +150,8 @@ pub(super) fn histogram(title: &str, about: &str, values: &Distribution, show: f
     let ticks = if logarithmic { log_steps(from, to) } else { steps(values.max) };
     let marks = [("half", values.p50), ("99 %", values.p99)];
     // Two labels that would meet stand on two lines.
-    let close = (x.at(values.p99) - x.at(values.p50)).abs() < 60.0;
+    let [first, second] = marks.map(|(_, value)| label_span(x.at(value)));
+    let close = first.0 < second.1 && second.0 < first.1;
     let body = html! {
         (up_axis(&ticks_up, y, |value| format!("{} %", super::findings::plain(value))))
         @for (i, share) in bars.iter().enumerate().filter(|(_, share)| **share > 0.0) {
@@ -148,13 +163,26 @@ pub(super) fn histogram(title: &str, about: &str, values: &Distribution, show: f
         (across_axis(&ticks, x, show))
         @for (i, (label, value)) in marks.into_iter().enumerate() {
             @let at = x.at(value);
-            @let right = at < WIDTH - 110.0;
+            @let right = stands_right(at);
             line.mark x1=(n(at)) x2=(n(at)) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
             text.label x=(n(if right { at + 5.0 } else { at - 5.0 })) y=(n(TOP + 9.0 + if close { 13.0 * i as f64 } else { 0.0 }))
                 text-anchor=(if right { "start" } else { "end" }) { (label) " " (show(value)) }
         }
     };
     frame(title, about, html! {}, body)
+}
+
+/// How wide a mark's label is at most.
+const LABEL: f64 = 100.0;
+
+/// Whether a mark's label stands at the right of it.
+fn stands_right(at: f64) -> bool {
+    at < WIDTH - LABEL - 10.0
+}
+
+/// From where to where a mark's label reaches.
+fn label_span(at: f64) -> (f64, f64) {
+    if stands_right(at) { (at, at + LABEL) } else { (at - LABEL, at) }
 }
 
 /// Where the plot begins: one value in a thousand is smaller, and stands in the first bar. A stray one would otherwise
@@ -288,6 +316,19 @@ mod tests {
     fn ticks_are_short() {
         let ticks = ["0.00 ms", "20.0 Mbit/s", "0.60 %", "100 ms", "10"].map(|tick| short(tick.to_owned()));
         assert_eq!(ticks, ["0", "20 Mbit/s", "0.6 %", "100 ms", "10"]);
+    }
+
+    #[test]
+    fn texts_do_not_meet() {
+        let scale = across(0.5, 210.0, true);
+        let ticks = apart(&log_steps(0.5, 210.0), scale);
+        assert!(
+            ticks.len() >= 4 && ticks.windows(2).all(|pair| scale.at(pair[1]) - scale.at(pair[0]) >= 42.0),
+            "{ticks:?}"
+        );
+        // The second one stands at the left of its mark, over the first one's.
+        let (first, second) = (label_span(WIDTH - 160.0), label_span(WIDTH - 100.0));
+        assert!(second.0 < first.1 && first.0 < second.1);
     }
 
     #[test]
