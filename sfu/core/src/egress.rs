@@ -78,8 +78,6 @@ pub(crate) struct Egress {
     late: bool,
     /// The timestamp of the newest packet forwarded, as it came.
     last_time: Option<u32>,
-    /// The highest sequence number forwarded of the current source, as it came.
-    newest: Option<u64>,
     /// The newest packet sent was not the last of its picture.
     open: bool,
     /// A packet of a new SSRC or codec has come, but no keyframe to begin it with.
@@ -111,7 +109,6 @@ impl Egress {
             left: None,
             late: false,
             last_time: None,
-            newest: None,
             open: false,
             stranded: false,
             sequence: SequenceMapper::new(rng.random_range(0..1 << 15)),
@@ -176,10 +173,8 @@ impl Egress {
     /// The packet for the receiver, or none if it does not get this one.
     pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
         let send = self.resolve(formats, packet.format)?;
-        // What was overtaken begins no frame: receivers would see two timelines of one source.
-        let overtaken =
-            self.current.is_some() && !self.is_new_source(packet) && self.newest.is_some_and(|n| packet.seq <= n);
-        if self.late && !overtaken && self.last_time != Some(packet.time) {
+        // What was overtaken is not of the next frame.
+        if self.late && !packet.late && self.last_time != Some(packet.time) {
             self.late = false;
             self.selector.abandon(packet.now);
         }
@@ -190,7 +185,7 @@ impl Egress {
             }
             return None;
         }
-        match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start && !overtaken) {
+        match self.selector.on_packet(packet.now, packet.layer, packet.keyframe_start) {
             Verdict::Switch => self.switch(packet),
             Verdict::Forward if self.is_new_source(packet) => {
                 // The publisher began a new SSRC or codec on this layer: its first keyframe continues the stream.
@@ -282,7 +277,6 @@ impl Egress {
             Some(Descriptor::Vp9(first)) => self.vp9.switch(epoch, first),
             Some(Descriptor::None) | None => {}
         }
-        self.newest = None;
         self.stranded = false;
         self.left = self.left.filter(|left| *left != packet.source);
         self.current = Some(Current {
@@ -314,7 +308,6 @@ impl Egress {
         self.bytes += payload.len() as u64;
         if !mapped.late {
             self.last_time = Some(packet.time);
-            self.newest = Some(packet.seq);
             self.open = !marker && packet.format.codec != Codec::Opus;
         }
         Some(OutPacket {

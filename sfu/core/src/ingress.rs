@@ -56,6 +56,8 @@ pub(crate) struct Incoming<'a> {
     /// The payload type of what is in the payload where that is RED (RFC 2198); none: it is plain.
     pub red: Option<u8>,
     pub keyframe_start: bool,
+    /// It comes after one that follows it, or for the second time.
+    pub late: bool,
     /// None: of no use to anybody; it only leaves no gap.
     pub descriptor: Option<Descriptor>,
     /// The id of the frame that it is a part of, where the rest of what it says of that cannot be read.
@@ -109,6 +111,7 @@ impl Reading {
             format: packet.format.format,
             red: packet.format.red,
             keyframe_start: self.seen.keyframe_start,
+            late: self.seen.late,
             descriptor: self.descriptor,
             unreadable: self.seen.unreadable,
             frame: self.seen.frame.as_ref(),

@@ -152,6 +152,8 @@ pub(crate) fn rate(bytes: &mut u64, elapsed: Duration) -> u64 {
 pub(crate) struct Seen {
     /// A receiver can begin here. Every audio packet, unless it is late.
     pub keyframe_start: bool,
+    /// It comes after one of its SSRC that follows it, or for the second time.
+    pub late: bool,
     /// The picture has another size than before.
     pub resized: bool,
     /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
@@ -220,7 +222,7 @@ impl Track {
             self.loudness.update(now, level);
             level.into_iter().for_each(|level| self.activity.update(level));
             layer.pulse.beat(&packet.beat(false, None));
-            return Seen { keyframe_start: !late, resized: false, frame: None, unreadable: None };
+            return Seen { keyframe_start: !late, late, resized: false, frame: None, unreadable: None };
         }
         let read = layer.read_frame(packet);
         let unreadable = read.as_ref().err().copied();
@@ -240,7 +242,7 @@ impl Track {
         let top = layer.meter.top().spatial;
         let height = layer.sources[0].reader.resolution(top).or(info.resolution).map(|(_, height)| height);
         let resized = height.is_some_and(|height| std::mem::replace(&mut layer.height, height) != height);
-        Seen { keyframe_start, resized, frame, unreadable }
+        Seen { keyframe_start, late, resized, frame, unreadable }
     }
 
     /// The index of the layer with this RID. A RID that was not negotiated has none.
