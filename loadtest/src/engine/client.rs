@@ -8,7 +8,7 @@ use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::net::{DatagramRecv, Protocol, Receive};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{Event as RtcEvent, IceConnectionState, Input, Output, Rtc};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc;
 
 use super::Measure;
 use super::sender::{Sender, SenderSetup};
@@ -69,7 +69,7 @@ pub struct Setup {
     /// By layer of a camera, in kilobits per second.
     pub layer_kbps: Vec<u32>,
     /// Where its session hears.
-    pub events: UnboundedSender<Event>,
+    pub events: mpsc::Sender<Event>,
 }
 
 /// What the stack keeps statistics of: a line, a layer, and whether it sends.
@@ -101,7 +101,7 @@ pub(super) struct Peer {
     video: Option<(Kind, Codec)>,
     slots: Vec<Slot>,
     layer_kbps: Vec<u32>,
-    events: UnboundedSender<Event>,
+    events: mpsc::Sender<Event>,
     estimate: Option<f64>,
     /// NACK messages counted so far, by stream.
     nacks: Vec<(Stats, u64)>,
@@ -311,7 +311,7 @@ impl Peer {
         if !self.lost {
             self.lost = true;
             // The session may be gone already.
-            _ = self.events.send(Event::Lost(why));
+            _ = self.events.try_send(Event::Lost(why));
         }
     }
 
@@ -325,7 +325,7 @@ impl Peer {
                     sender.begin(&self.rtc, now, self.offset);
                 }
                 // The session may be gone already.
-                _ = self.events.send(Event::Connected(at));
+                _ = self.events.try_send(Event::Connected(at));
             }
             RtcEvent::KeyframeRequest(request) => {
                 measure.tally.counters.plis_received += 1;
@@ -375,7 +375,7 @@ impl Peer {
         if shown && !self.told_media && stream.video == self.video.is_some() {
             self.told_media = true;
             // The session may be gone already.
-            _ = self.events.send(Event::FirstMedia(at));
+            _ = self.events.try_send(Event::FirstMedia(at));
         }
         if stream.needs_keyframe() {
             self.ask(index, at, measure);

@@ -197,7 +197,7 @@ impl Worker {
                 self.clients.insert(id, entry);
             }
             // The session may be gone already.
-            Err(_) => _ = events.send(super::Event::Lost("no-socket")),
+            Err(_) => _ = events.try_send(super::Event::Lost("no-socket")),
         }
     }
 

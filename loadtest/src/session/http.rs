@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, Url, header};
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ pub(super) struct Session {
     pub(super) client: usize,
     pub(super) video: bool,
     pub(super) expects: bool,
-    events: UnboundedReceiver<Event>,
+    events: Receiver<Event>,
     resource: Option<Url>,
     token: Option<String>,
 }

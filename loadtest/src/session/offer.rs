@@ -95,7 +95,7 @@ impl Offered {
         member: &Member,
         answer: &str,
         slots: Vec<Slot>,
-    ) -> Result<(usize, mpsc::UnboundedReceiver<Event>), Failure> {
+    ) -> Result<(usize, mpsc::Receiver<Event>), Failure> {
         let bad = |error: String| Failure::new("bad-answer", format!("the server's SDP answer does not fit: {error}"));
         let parsed = SdpAnswer::from_sdp_string(answer).map_err(|e| bad(e.to_string()))?;
         self.rtc.sdp_api().accept_answer(self.pending, parsed).map_err(|e| bad(e.to_string()))?;
@@ -112,7 +112,8 @@ impl Offered {
             }
         }
         let id = context.client_number();
-        let (events, heard) = mpsc::unbounded_channel();
+        // Connected, first media, lost: each comes once.
+        let (events, heard) = mpsc::channel(8);
         context.engine.add(Setup {
             id,
             rtc: self.rtc,

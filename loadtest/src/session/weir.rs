@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use str0m::media::{Mid, Rid};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -26,7 +26,7 @@ pub(super) struct Session {
     pub(super) client: usize,
     pub(super) video: bool,
     socket: Socket,
-    events: UnboundedReceiver<Event>,
+    events: Receiver<Event>,
     /// By track id: how many layers it has, where it is video.
     tracks: HashMap<String, usize>,
     /// By `a=mid`: the track that the slot shows.
