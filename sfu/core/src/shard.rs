@@ -23,7 +23,7 @@ use str0m::net::{Protocol, Receive};
 
 use self::rooms::Demand;
 use crate::allocator::Allocator;
-use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
+use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId, Role};
 use crate::demux::Demux;
 use crate::lipsync::PublisherClock;
 use crate::participant::{Happening, Participant, PeerConfig};
@@ -112,6 +112,18 @@ struct Peer {
     /// Its link carries not much more than what it shall get.
     near_limit: bool,
     last_packet: Option<Instant>,
+}
+
+impl Peer {
+    /// The others see it: not viewers, and no publisher whose first offer has not been taken. Until then, the one of its
+    /// identity that it will replace is the room's publisher.
+    fn is_shown(&self) -> bool {
+        match self.conn.role {
+            Role::Member => true,
+            Role::Publisher => !self.conn.ufrag().is_empty(),
+            Role::Viewer => false,
+        }
+    }
 }
 
 /// A keyframe request that waits for its time or for its answer.

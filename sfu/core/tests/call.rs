@@ -260,3 +260,40 @@ fn the_only_layer_of_an_encoder_is_not_paused_by_the_first_guess_of_the_link() {
     }
     assert_eq!(net.video_of(viewer).len() as u64, frames * packets, "every packet since the keyframe");
 }
+
+#[test]
+fn a_publisher_is_seen_from_its_first_offer_on_and_never_beside_the_one_it_replaces() {
+    let mut net = Net::new();
+    let watcher = net.add("stage", Role::Member, false, (0, 1));
+    let watcher = net.clients[watcher].id;
+    let mut sdp = String::new();
+    net.add_offering("elsewhere", Role::Publisher, true, (0, 0), |offer| {
+        sdp.clone_from(&offer);
+        offer
+    });
+    let publishers = |net: &mut Net| -> Vec<ParticipantId> {
+        let Some(Reply::Rooms(rooms)) = net.command(Command::Rooms(Some("stage".into()))) else { panic!("no rooms") };
+        let shown = rooms[0].participants.iter().filter(|p| p.role == Role::Publisher);
+        shown.map(|p| p.id).collect()
+    };
+    let old = net.join_as("stage", Role::Publisher, "encoder", "ann").expect("joins").0;
+    assert_eq!(publishers(&mut net), [], "nothing is published yet");
+    net.offer(old, sdp.clone()).expect("an answer");
+    let new = net.join_as("stage", Role::Publisher, "encoder", "ann").expect("joins").0;
+    assert_eq!(publishers(&mut net), [old], "the new one has not offered");
+    net.offer(new, "v=0".into()).expect_err("no offer");
+    assert_eq!(publishers(&mut net), [old], "a broken offer ends no stream");
+    net.offer(new, sdp).expect("an answer");
+    assert_eq!(publishers(&mut net), [new]);
+    let third = net.join_as("stage", Role::Publisher, "encoder", "bob").expect("joins").0;
+    net.command(Command::Leave(third, CloseReason::Left));
+    let told: Vec<String> = net
+        .notices_of(watcher)
+        .filter_map(|notice| match notice {
+            Notice::ParticipantJoined(who) => Some(format!("+{}", who.id)),
+            Notice::ParticipantLeft(who, _) => Some(format!("-{who}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [format!("+{old}"), format!("-{old}"), format!("+{new}")]);
+}

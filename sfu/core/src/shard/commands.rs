@@ -243,6 +243,7 @@ impl Shard {
         if old.is_empty() && self.peers[key].conn.role == Role::Publisher {
             let (room, identity) = (self.peers[key].conn.room, self.peers[key].member.identity.clone());
             self.replace_identity(room, Role::Publisher, &identity, Some(key));
+            self.announce(key, Notice::ParticipantJoined);
         }
         let tracks = self.publish_lines(key, &accepted, &offer.tracks);
         self.make_slots(key, &accepted.lines);

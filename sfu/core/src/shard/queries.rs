@@ -12,12 +12,12 @@ impl Shard {
         self.peers[*self.ids.get(&id)?].conn.estimate
     }
 
-    /// The members of a room as others see them, viewers left out.
+    /// The members of a room that others see.
     pub(super) fn describe_members(&self, room: usize, except: Option<usize>) -> Vec<ParticipantInfo> {
         let room = &self.rooms[room];
         let shown = room.members.iter().filter(|key| Some(**key) != except);
         shown
-            .filter(|key| self.peers[**key].conn.role != Role::Viewer)
+            .filter(|key| self.peers[**key].is_shown())
             .map(|key| {
                 let peer = &self.peers[*key];
                 peer.member.info(peer.conn.id, peer.conn.role, *key, room)

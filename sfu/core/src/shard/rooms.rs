@@ -38,10 +38,10 @@ impl Shard {
         }
     }
 
-    /// Tells the others about a participant; viewers go unmentioned.
+    /// Tells the others about a participant that they see.
     pub(super) fn announce(&mut self, key: usize, notice: impl FnOnce(ParticipantInfo) -> Notice) {
         let peer = &self.peers[key];
-        if peer.conn.role == Role::Viewer {
+        if !peer.is_shown() {
             return;
         }
         let room = peer.conn.room;
@@ -327,9 +327,9 @@ impl Shard {
         if !self.peers.contains(key) {
             return;
         }
-        let (id, room, role) = {
-            let conn = &self.peers[key].conn;
-            (conn.id, conn.room, conn.role)
+        let (id, room, was_shown) = {
+            let peer = &self.peers[key];
+            (peer.conn.id, peer.conn.room, peer.is_shown())
         };
         *self.stats.closed.entry(reason_name(reason)).or_default() += 1;
         self.stats.panics += u64::from(reason == CloseReason::Internal);
@@ -352,10 +352,10 @@ impl Shard {
             peer.conn.close();
             peer.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);
         }
-        self.after_leaving(id, room, role, reason);
+        self.after_leaving(id, room, was_shown, reason);
     }
 
-    fn after_leaving(&mut self, id: ParticipantId, room: usize, role: Role, reason: CloseReason) {
+    fn after_leaving(&mut self, id: ParticipantId, room: usize, was_shown: bool, reason: CloseReason) {
         if self.rooms[room].members.is_empty() {
             let ended = self.rooms.remove(room);
             self.names.remove(&ended.name);
@@ -365,7 +365,7 @@ impl Shard {
             }
             return;
         }
-        if role != Role::Viewer {
+        if was_shown {
             self.broadcast(room, None, Notice::ParticipantLeft(id, reason));
         }
         self.reassign(room);

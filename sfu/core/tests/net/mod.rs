@@ -88,6 +88,17 @@ impl Net {
     }
 
     pub fn join(&mut self, room: &str, role: Role, name: &str) -> Result<(ParticipantId, Joined), JoinError> {
+        self.join_as(room, role, name, "")
+    }
+
+    /// Likewise, of this identity.
+    pub fn join_as(
+        &mut self,
+        room: &str,
+        role: Role,
+        name: &str,
+        identity: &str,
+    ) -> Result<(ParticipantId, Joined), JoinError> {
         self.sequence += 1;
         let id = ParticipantId(self.sequence);
         let join = Join {
@@ -95,7 +106,7 @@ impl Net {
             room: Arc::from(room),
             create: role != Role::Viewer,
             name: name.into(),
-            identity: String::new(),
+            identity: identity.into(),
             role,
             watch: Watch::default(),
             can_publish: true,
