@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Config;
@@ -19,6 +20,8 @@ pub(crate) const MAX_SDP_BYTES: usize = 64 * 1024;
 pub(crate) const MAX_FRAGMENT_BYTES: usize = 16 * 1024;
 /// The largest JSON body of the admin API, in bytes.
 pub(crate) const MAX_JSON_BYTES: usize = 16 * 1024;
+/// How much of a body is read that is too large to be taken, in bytes.
+const MAX_DISCARDED_BYTES: usize = 8 << 20;
 /// The largest WebSocket message, in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// How long the head of a request may take to arrive. Keeps slow senders from holding connections.
@@ -87,15 +90,25 @@ fn source_key(ip: IpAddr) -> IpAddr {
 }
 
 /// Reads a body of text up to a bound. `too_large` is the code to answer beyond it.
-pub(crate) async fn read_text(body: Body, max_bytes: usize, too_large: Code) -> Result<String, Problem> {
-    let bytes = axum::body::to_bytes(body, max_bytes).await.map_err(|error| {
-        let source = std::error::Error::source(&error);
-        match source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
-            true => Problem::new(too_large, format!("at most {max_bytes} bytes are taken")),
-            false => Problem::new(Code::BadRequest, "the body did not arrive whole"),
+///
+/// What is over the bound is taken in and thrown away, up to [`MAX_DISCARDED_BYTES`]: a connection that is closed with
+/// bytes unread is reset, and the client would see that instead of the answer.
+pub(crate) async fn read_text(mut body: Body, max_bytes: usize, too_large: Code) -> Result<String, Problem> {
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Code::BadRequest, "the body did not arrive whole"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen <= max_bytes {
+            kept.extend_from_slice(&data);
+        } else if seen > MAX_DISCARDED_BYTES {
+            break;
         }
-    })?;
-    String::from_utf8(bytes.into()).map_err(|_| Problem::new(Code::BadRequest, "the body is not UTF-8"))
+    }
+    if seen > max_bytes {
+        return Err(Problem::new(too_large, format!("at most {max_bytes} bytes are taken")));
+    }
+    String::from_utf8(kept).map_err(|_| Problem::new(Code::BadRequest, "the body is not UTF-8"))
 }
 
 #[cfg(test)]
