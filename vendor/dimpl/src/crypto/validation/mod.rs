@@ -3,12 +3,17 @@
 //! This module defines the validation rules for crypto providers used with dimpl,
 //! based on the documented support in lib.rs.
 
+use std::sync::OnceLock;
+
 use arrayvec::ArrayVec;
 
 use super::{Aad, CryptoProvider, Nonce, SupportedDtls12CipherSuite, SupportedKxGroup};
 use crate::buffer::{Buf, TmpBuf};
 use crate::types::{Dtls13CipherSuite, HashAlgorithm, NamedGroup, SignatureAlgorithm};
 use crate::{ConfigError, CryptoProviderValidationError, Error};
+
+/// The provider that has passed validation in this process.
+static VALIDATED: OnceLock<CryptoProvider> = OnceLock::new();
 
 fn provider_error(error: CryptoProviderValidationError) -> Error {
     Error::ConfigError(ConfigError::CryptoProvider(error))
@@ -71,8 +76,32 @@ impl CryptoProvider {
     /// - Hash providers support required algorithms
     /// - HMAC provider supports required operations
     ///
+    /// A provider that has passed once is not looked at again: the checks generate keys in every group, which costs
+    /// half a millisecond, and a configuration is made for each connection.
+    ///
     /// Returns `Error::ConfigError` if validation fails.
     pub fn validate(&self) -> Result<(), Error> {
+        if VALIDATED.get().is_some_and(|known| known.is_same(self)) {
+            return Ok(());
+        }
+        self.validate_all()?;
+        // The first to pass stays; a process has one provider.
+        let _ = VALIDATED.set(self.clone());
+        Ok(())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.kx_groups, other.kx_groups)
+            && std::ptr::eq(self.cipher_suites, other.cipher_suites)
+            && std::ptr::eq(self.dtls13_cipher_suites, other.dtls13_cipher_suites)
+            && std::ptr::eq(self.signature_verification, other.signature_verification)
+            && std::ptr::eq(self.key_provider, other.key_provider)
+            && std::ptr::eq(self.secure_random, other.secure_random)
+            && std::ptr::eq(self.hash_provider, other.hash_provider)
+            && std::ptr::eq(self.hmac_provider, other.hmac_provider)
+    }
+
+    fn validate_all(&self) -> Result<(), Error> {
         self.validate_cipher_suites()?;
         self.validate_kx_groups()?;
         let validated_hashes = self.validate_hash_providers()?;
