@@ -23,8 +23,7 @@ use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::pacing::Debt;
 use crate::resends::ResendAge;
-use crate::sdp::{self, MediaLine};
-use crate::sdp_form;
+use crate::sdp::{self, MediaLine, ReadOffer};
 
 /// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
 /// Measured: the largest drain of a browser's join (ICE, DTLS flight, first feedback) is under 40 turns.
@@ -225,12 +224,10 @@ impl Participant {
     pub(crate) fn accept_offer(
         &mut self,
         now: Instant,
-        text: &str,
+        read: ReadOffer,
         config: &PeerConfig,
         rng: &mut StdRng,
     ) -> Result<Accepted, OfferError> {
-        let read = sdp::read_offer(text, self.role)?;
-        sdp_form::check(text)?;
         let offer = guarded(|| SdpOffer::from_sdp_string(&read.sdp))
             .map_err(|()| OfferError::Malformed("it breaks the parser".into()))?
             .map_err(|e| OfferError::Malformed(e.to_string()))?;
@@ -240,7 +237,7 @@ impl Participant {
             self.ufrag = creds.ufrag.clone();
             let receives = read.lines.iter().any(|l| l.direction.receives());
             // Without transport-wide feedback there is nothing to estimate from; the pacer alone would cost as much.
-            let mut rtc = build(now, config, creds, receives && text.contains(" transport-cc"));
+            let mut rtc = build(now, config, creds, receives && read.transport_cc);
             // Until it is known what is wanted: a large picture. It sets how far the first probes go.
             rtc.bwe().set_bitrate(Bitrate::ZERO, FIRST_DESIRED);
             self.rtc = Some(Box::new(rtc));

@@ -46,11 +46,6 @@ impl Room {
         }
     }
 
-    /// The keys of one participant's tracks, oldest first.
-    pub(crate) fn tracks_of(&self, publisher: usize) -> impl Iterator<Item = (usize, &Track)> {
-        self.tracks.iter().filter(move |(_, t)| t.publisher == publisher)
-    }
-
     /// The track of this id.
     pub(crate) fn track_by_id(&self, id: TrackId) -> Option<usize> {
         self.tracks.iter().find(|(_, t)| t.id == id).map(|(key, _)| key)
@@ -172,15 +167,20 @@ impl Member {
         self.published.iter().find(|(m, _)| *m == mid).map(|(_, track)| *track)
     }
 
+    /// What it publishes, oldest first. The room is its own.
+    pub(crate) fn tracks<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a Track> {
+        self.published.iter().map(|(_, track)| &room.tracks[*track])
+    }
+
     /// The member as the others see it.
-    pub(crate) fn info(&self, id: ParticipantId, role: Role, key: usize, room: &Room) -> ParticipantInfo {
+    pub(crate) fn info(&self, id: ParticipantId, role: Role, room: &Room) -> ParticipantInfo {
         ParticipantInfo {
             id,
             name: self.name.clone(),
             identity: self.identity.clone(),
             role,
             metadata: self.metadata.clone(),
-            tracks: room.tracks_of(key).map(|(_, t)| t.info()).collect(),
+            tracks: self.tracks(room).map(Track::info).collect(),
             findings: self.doctor.findings(),
         }
     }

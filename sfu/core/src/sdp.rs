@@ -55,6 +55,8 @@ pub(crate) struct ReadOffer {
     /// What the WebRTC stack shall read: no candidates, directions as this role may use them.
     pub sdp: String,
     pub lines: Vec<MediaLine>,
+    /// The client acknowledges packets by transport-wide feedback.
+    pub transport_cc: bool,
 }
 
 /// Reads an offer for a participant of this role.
@@ -80,7 +82,8 @@ pub(crate) fn read_offer(text: &str, role: Role) -> Result<ReadOffer, OfferError
         lines.push(MediaLine { direction, ..line });
     }
     check_lines(role, &lines)?;
-    Ok(ReadOffer { sdp, lines })
+    let transport_cc = all.iter().any(|line| line.starts_with("a=rtcp-fb:") && line.ends_with(" transport-cc"));
+    Ok(ReadOffer { sdp, lines, transport_cc })
 }
 
 fn check_bounds(text: &str, role: Role) -> Result<(), OfferError> {

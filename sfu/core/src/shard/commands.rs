@@ -15,7 +15,8 @@ use crate::egress::Egress;
 use crate::lipsync::PublisherClock;
 use crate::participant::{Accepted, Participant};
 use crate::room::{Member, Room, Slot};
-use crate::sdp::MediaLine;
+use crate::sdp::{self, MediaLine};
+use crate::sdp_form;
 use crate::timers::Timer;
 use crate::track::{Layer, Track};
 
@@ -219,7 +220,8 @@ impl Shard {
         let key = self.ids.get(&id).copied().ok_or(OfferError::Gone)?;
         let now = self.now;
         let peer = &mut self.peers[key];
-        let read = crate::sdp::read_offer(&offer.sdp, peer.conn.role)?;
+        let read = sdp::read_offer(&offer.sdp, peer.conn.role)?;
+        sdp_form::check(&offer.sdp)?;
         if !peer.member.can_publish && read.lines.iter().any(|l| l.direction.sends()) {
             return Err(OfferError::Forbidden("the token does not allow publishing".into()));
         }
@@ -234,7 +236,7 @@ impl Shard {
         }
         let peer = &mut self.peers[key];
         let old = peer.conn.ufrag().to_owned();
-        let accepted = peer.conn.accept_offer(now, &offer.sdp, &self.peer_config, &mut self.rng)?;
+        let accepted = peer.conn.accept_offer(now, read, &self.peer_config, &mut self.rng)?;
         if accepted.ufrag != old {
             self.demux.remove_ufrag(&old);
             self.demux.add_ufrag(accepted.ufrag.clone(), key);
@@ -245,11 +247,17 @@ impl Shard {
             self.replace_identity(room, Role::Publisher, &identity, Some(key));
             self.announce(key, Notice::ParticipantJoined);
         }
+        let before = self.peers[key].member.published.clone();
         let tracks = self.publish_lines(key, &accepted, &offer.tracks);
         self.make_slots(key, &accepted.lines);
         self.touch(key);
         let room = self.peers[key].conn.room;
-        self.reassign(room);
+        if self.peers[key].member.published == before {
+            self.reassign_member(key);
+            self.demand.insert(room);
+        } else {
+            self.reassign(room);
+        }
         Ok(Answer { sdp: accepted.sdp, ice_ufrag: accepted.ufrag, tracks })
     }
 

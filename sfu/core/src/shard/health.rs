@@ -33,8 +33,7 @@ impl Shard {
             }
             if !look.found.is_empty() || !look.mended.is_empty() {
                 // The publisher too: its log says what was found.
-                let info =
-                    self.peers[key].member.info(self.peers[key].conn.id, Role::Publisher, key, &self.rooms[room]);
+                let info = self.peers[key].member.info(self.peers[key].conn.id, Role::Publisher, &self.rooms[room]);
                 self.tell(key, Notice::ParticipantUpdated(info.clone()));
                 self.broadcast(room, Some(key), Notice::ParticipantUpdated(info));
             }

@@ -20,7 +20,7 @@ impl Shard {
             .filter(|key| self.peers[**key].is_shown())
             .map(|key| {
                 let peer = &self.peers[*key];
-                peer.member.info(peer.conn.id, peer.conn.role, *key, room)
+                peer.member.info(peer.conn.id, peer.conn.role, room)
             })
             .collect()
     }

@@ -45,7 +45,7 @@ impl Shard {
             return;
         }
         let room = peer.conn.room;
-        let info = peer.member.info(peer.conn.id, peer.conn.role, key, &self.rooms[room]);
+        let info = peer.member.info(peer.conn.id, peer.conn.role, &self.rooms[room]);
         self.broadcast(room, Some(key), notice(info));
     }
 
@@ -157,7 +157,10 @@ impl Shard {
 
     /// The one of this identity who publishes in a room.
     fn of_identity(&self, room: &Room, identity: &str) -> Option<usize> {
-        let same = |key: &usize| self.peers[*key].member.identity == identity && room.tracks_of(*key).next().is_some();
+        let same = |key: &usize| {
+            let member = &self.peers[*key].member;
+            member.identity == identity && !member.published.is_empty()
+        };
         (!identity.is_empty()).then(|| room.members.iter().copied().find(same)).flatten()
     }
 
@@ -231,7 +234,8 @@ impl Shard {
     /// Which of its layers are wanted, for a publisher that comes back: it may have missed the last word.
     pub(super) fn tell_all_layers(&mut self, key: usize) {
         let room = &self.rooms[self.peers[key].conn.room];
-        let told = room.tracks_of(key).filter_map(|(_, track)| {
+        let tracks = self.peers[key].member.tracks(room);
+        let told = tracks.filter_map(|track| {
             let active = track.told_active.clone()?;
             Some(Notice::Layers { mid: track.mid.to_string(), active })
         });
@@ -335,7 +339,8 @@ impl Shard {
         self.stats.panics += u64::from(reason == CloseReason::Internal);
         self.tell(key, Notice::Closed(reason));
         self.rooms[room].members.retain(|k| *k != key);
-        let tracks: Vec<usize> = self.rooms[room].tracks_of(key).map(|(track, _)| track).collect();
+        let tracks: Vec<usize> = self.peers[key].member.published.iter().map(|(_, track)| *track).collect();
+        let published = !tracks.is_empty();
         tracks.into_iter().for_each(|track| self.unpublish(room, track));
         for slot in 0..self.peers[key].member.slots.len() {
             self.assign(key, slot, None);
@@ -352,23 +357,31 @@ impl Shard {
             peer.conn.close();
             peer.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);
         }
-        self.after_leaving(id, room, was_shown, reason);
-    }
-
-    fn after_leaving(&mut self, id: ParticipantId, room: usize, was_shown: bool, reason: CloseReason) {
-        if self.rooms[room].members.is_empty() {
-            let ended = self.rooms.remove(room);
-            self.names.remove(&ended.name);
-            self.waiting.retain(|w| w.room != room);
-            if self.rooms.is_empty() {
-                self.timers.clear(Timer::Tick);
-            }
+        if self.end_if_empty(room) {
             return;
         }
         if was_shown {
             self.broadcast(room, None, Notice::ParticipantLeft(id, reason));
         }
-        self.reassign(room);
+        if published {
+            self.reassign(room);
+        } else {
+            self.demand.insert(room);
+        }
+    }
+
+    /// Ends a room that the last one has left.
+    fn end_if_empty(&mut self, room: usize) -> bool {
+        if !self.rooms[room].members.is_empty() {
+            return false;
+        }
+        let ended = self.rooms.remove(room);
+        self.names.remove(&ended.name);
+        self.waiting.retain(|w| w.room != room);
+        if self.rooms.is_empty() {
+            self.timers.clear(Timer::Tick);
+        }
+        true
     }
 }
 
