@@ -18,7 +18,7 @@ use crate::{Candidate, IceCreds, VERSION};
 use str0m_proto::Id;
 
 use super::SdpError;
-use super::parser::sdp_parser;
+use super::parser::{media_attribute_line, media_head, sdp_parser, session_parser};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sdp {
@@ -31,6 +31,9 @@ impl Sdp {
         // `easy_parse` builds (allocates, merges, dedups) an error for every alternative tried,
         // which is most of the cost of parsing a valid SDP. Plain `&str` errors cost nothing; the
         // detailed message is only needed when the input is invalid, so parse again for it then.
+        if let Some(sdp) = Sdp::parse_by_lines(input) {
+            return Ok(sdp);
+        }
         if let Ok((sdp, _)) = sdp_parser().parse(input) {
             return Ok(sdp);
         }
@@ -38,6 +41,45 @@ impl Sdp {
             .easy_parse(input)
             .map(|(sdp, _)| sdp)
             .map_err(|e| SdpError::ParseError(e.to_string()))
+    }
+
+    /// The same as [`sdp_parser`], one line at a time: a line that has been read before is not read again. The m-lines of
+    /// one offer repeat their codecs and extensions. None for whatever that does not fit; the whole parser decides then.
+    fn parse_by_lines(input: &str) -> Option<Sdp> {
+        let mut starts = input.match_indices("\nm=").map(|(at, _)| at + 1).peekable();
+        let (session, rest) = session_parser().parse(&input[..*starts.peek()?]).ok()?;
+        if !rest.is_empty() {
+            return None;
+        }
+        let mut known: HashMap<&str, MediaAttribute> = HashMap::new();
+        let mut media_lines = Vec::new();
+        while let Some(start) = starts.next() {
+            let section = &input[start..starts.peek().copied().unwrap_or(input.len())];
+            let head = section.find("\na=").map_or(section.len(), |at| at + 1);
+            let (mut media, rest) = media_head().parse(&section[..head]).ok()?;
+            if !rest.is_empty() {
+                return None;
+            }
+            for line in section[head..].split_inclusive('\n') {
+                let attribute = match known.get(line) {
+                    Some(attribute) => attribute.clone(),
+                    None => {
+                        let (attribute, rest) = media_attribute_line().parse(line).ok()?;
+                        if !rest.is_empty() {
+                            return None;
+                        }
+                        known.insert(line, attribute.clone());
+                        attribute
+                    }
+                };
+                media.attrs.push(attribute);
+            }
+            if media.check_consistent().is_some() {
+                return None;
+            }
+            media_lines.push(media);
+        }
+        Some(Sdp { session, media_lines })
     }
 
     /// Get the MIDs listed in the BUNDLE group, if any.

@@ -354,26 +354,34 @@ where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
 {
+    (media_head(), many::<Vec<_>, _, _>(media_attribute_line())).and_then(|(head, attrs)| {
+        let m = MediaLine { attrs, ..head };
+        if let Some(err) = m.check_consistent() {
+            warn!("{:?}", err);
+            return Err(StreamErrorFor::<Input>::message_format(err));
+        }
+        Ok(m)
+    })
+}
+
+/// The lines of an m= section before its attributes.
+pub fn media_head<Input>() -> impl Parser<Input, Output = MediaLine>
+where
+    Input: Stream<Token = char>,
+    Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
+{
     (
         media_line(),
         optional(typed_line('c', any_value())), // c=IN IP4 0.0.0.0
         optional(bandwidth_line()),             // b=AS:2500
-        many::<Vec<_>, _, _>(media_attribute_line()),
     )
-        .and_then(|((typ, port, proto, pts), _, bw, attrs)| {
-            let m = MediaLine {
-                typ,
-                disabled: port == "0",
-                proto,
-                pts,
-                bw,
-                attrs,
-            };
-            if let Some(err) = m.check_consistent() {
-                warn!("{:?}", err);
-                return Err(StreamErrorFor::<Input>::message_format(err));
-            }
-            Ok(m)
+        .map(|((typ, port, proto, pts), _, bw)| MediaLine {
+            typ,
+            disabled: port == "0",
+            proto,
+            pts,
+            bw,
+            attrs: vec![],
         })
 }
 
@@ -438,7 +446,7 @@ where
 ///
 /// The attribute's name decides which parser gets the line: trying them one after the other took most of the time of
 /// reading an offer.
-fn media_attribute_line<Input>() -> impl Parser<Input, Output = MediaAttribute>
+pub fn media_attribute_line<Input>() -> impl Parser<Input, Output = MediaAttribute>
 where
     Input: Stream<Token = char>,
     Input::Error: ParseError<Input::Token, Input::Range, Input::Position>,
