@@ -131,6 +131,9 @@ struct Changes {
     /// How long one size stays
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     view_every: Option<Duration>,
+    /// Receivers give no transport-wide feedback, so that the server cannot estimate their bandwidth
+    #[arg(long)]
+    no_transport_cc: bool,
     /// Emulated link as in TOML: 'kbps=800, delay_ms=30', or 'down={loss_percent=2}'; given again, by turns
     #[arg(long, value_name = "FIELDS", value_parser = link)]
     link: Vec<LinkPair>,
@@ -340,6 +343,7 @@ impl Changes {
         set(&mut scenario.video.layers, self.layers.clone());
         scenario.video.enabled &= !self.no_video;
         scenario.audio.enabled &= !self.no_audio;
+        scenario.view.transport_cc &= !self.no_transport_cc;
         set(&mut scenario.audio.speakers, self.speakers);
         set(&mut scenario.view.slots, self.slots);
         set(&mut scenario.view.sizes, self.view.clone());

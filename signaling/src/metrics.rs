@@ -85,14 +85,15 @@ const HISTOGRAMS: &[ReadHistogram] = &[
     }),
 ];
 
-const GAUGES: [(&str, &str, Read); 4] = [
+const GAUGES: [(&str, &str, Read); 5] = [
     ("weir_rooms", "Rooms.", |s| s.rooms),
     ("weir_participants", "Participants, all roles.", |s| s.participants),
     ("weir_tracks", "Published tracks.", |s| s.tracks),
     ("weir_subscriptions", "Tracks mapped to slots.", |s| s.subscriptions),
+    ("weir_shed_slots", "Slots whose picture is left out: the media worker has no time for it.", |s| s.shed),
 ];
 
-const COUNTERS: [(&str, &str, Read); 16] = [
+const COUNTERS: [(&str, &str, Read); 17] = [
     ("weir_datagrams_received_total", "Datagrams taken in.", |s| s.datagrams_in),
     ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| s.bytes_in),
     ("weir_datagrams_sent_total", "Datagrams given out.", |s| s.datagrams_out),
@@ -100,6 +101,9 @@ const COUNTERS: [(&str, &str, Read); 16] = [
     ("weir_rtp_received_total", "RTP packets received from publishers, repairs included.", |s| s.rtp_in),
     ("weir_rtp_forwarded_total", "RTP packets written to receivers.", |s| s.rtp_forwarded),
     ("weir_late_pictures_total", "Pictures given up until a keyframe: the link did not keep up.", |s| s.late_pictures),
+    ("weir_dropped_late_total", "Video packets dropped: they waited for too long for a media worker.", |s| {
+        s.dropped_late
+    }),
     ("weir_keyframe_requests_received_total", "Keyframe requests of receivers, before merging.", |s| {
         s.keyframe_requests_in
     }),

@@ -132,6 +132,8 @@ pub struct View {
     /// How long one size stays; zero: the first one for ever.
     #[serde(with = "span")]
     pub change_every: Duration,
+    /// Receivers acknowledge packets by transport-wide feedback, so that the server estimates their bandwidth.
+    pub transport_cc: bool,
 }
 
 /// The two directions of a link.
@@ -232,6 +234,6 @@ impl Default for Audio {
 
 impl Default for View {
     fn default() -> Self {
-        Self { slots: 9, audio_slots: 3, sizes: vec![(640, 360)], change_every: Duration::ZERO }
+        Self { slots: 9, audio_slots: 3, sizes: vec![(640, 360)], change_every: Duration::ZERO, transport_cc: true }
     }
 }

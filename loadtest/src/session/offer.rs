@@ -84,7 +84,17 @@ pub(super) fn offer(context: &Context, member: &Member, slots: (u32, u32)) -> Re
     }
     let (offer, pending) =
         api.apply().ok_or_else(|| Failure::new("nothing-to-do", "this participant would neither send nor watch"))?;
-    Ok(Offered { sdp: offer.to_sdp_string(), sending, video_slots, rtc, pending, socket, local, link })
+    let mut sdp = offer.to_sdp_string();
+    if !scenario.view.transport_cc {
+        sdp = without_transport_cc(&sdp);
+    }
+    Ok(Offered { sdp, sending, video_slots, rtc, pending, socket, local, link })
+}
+
+/// The same offer without transport-wide feedback: neither as an extension nor for any codec.
+fn without_transport_cc(sdp: &str) -> String {
+    let told = |line: &&str| line.contains("transport-cc") || line.contains("transport-wide-cc");
+    sdp.split_inclusive("\r\n").filter(|line| !told(line)).collect()
 }
 
 impl Offered {

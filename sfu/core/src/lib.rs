@@ -21,6 +21,7 @@ mod keyframes;
 mod layers;
 mod link;
 mod lipsync;
+pub mod overload;
 mod pacing;
 mod participant;
 mod resends;

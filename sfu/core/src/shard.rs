@@ -26,6 +26,7 @@ use crate::allocator::Allocator;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId, Role};
 use crate::demux::Demux;
 use crate::lipsync::PublisherClock;
+use crate::overload::{Overload, Pressure};
 use crate::participant::{Happening, Participant, PeerConfig};
 use crate::room::{Member, Room};
 use crate::stats::Stats;
@@ -82,6 +83,8 @@ pub enum Input<'a> {
         /// Its bytes.
         data: &'a [u8],
     },
+    /// How hard the worker has to work: given about ten times a second, and when it falls behind or catches up.
+    Pressure(Pressure),
     /// A command, with a number for its reply.
     Command {
         /// Comes back in [`Event::Reply`].
@@ -157,6 +160,7 @@ pub struct Shard {
     events: VecDeque<Event>,
     last_second: Instant,
     tracks_published: u64,
+    overload: Overload,
     stats: Stats,
 }
 
@@ -224,6 +228,7 @@ impl Shard {
             events: VecDeque::new(),
             last_second: now,
             tracks_published: 0,
+            overload: Overload::default(),
             stats: Stats::default(),
         }
     }
@@ -236,6 +241,7 @@ impl Shard {
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),
             Input::Datagram { remote, data } => shard.on_datagram(remote, data),
+            Input::Pressure(pressure) => shard.on_pressure(pressure),
             Input::Command { request, command } => shard.on_command(request, command),
         });
         while let Some(room) = self.demand.pop_first() {

@@ -50,6 +50,10 @@ pub struct Stats {
     pub rtp_forwarded: u64,
     /// Pictures given up until their next keyframe, because packets had waited too long for a slow link.
     pub late_pictures: u64,
+    /// Video packets of publishers dropped: they had waited for too long when the worker came to them.
+    pub dropped_late: u64,
+    /// Slots whose picture is left out because the worker has no time for it.
+    pub shed: u64,
     /// Keyframe requests of receivers, before merging.
     pub keyframe_requests_in: u64,
     /// Keyframe requests sent to publishers.

@@ -9,11 +9,14 @@ use std::time::Duration;
 use net::Net;
 use weir_core::allocator::Reason;
 use weir_core::api::*;
+use weir_core::overload::Pressure;
+use weir_core::shard::Input;
 
 const FRAME: Duration = Duration::from_millis(33);
 
 fn reason(net: &mut Net, viewer: usize) -> Reason {
-    let all = net.subscriptions("room", viewer);
+    let mut all = net.subscriptions("room", viewer);
+    all.retain(|subscription| subscription.kind == MediaKind::Video);
     assert_eq!(all.len(), 1, "{all:?}");
     all[0].reason
 }
@@ -100,4 +103,68 @@ fn without_transport_feedback_remb_is_the_estimate() {
     flow(&mut net, 15);
     let fed = net.subscriptions("room", viewer);
     assert!(fed.iter().all(|s| s.target.is_some()), "{fed:?}");
+}
+
+#[test]
+fn an_overloaded_worker_leaves_pictures_out_says_so_and_passes_all_sound_on() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewers: Vec<usize> = (0..8).map(|_| net.add("room", Role::Viewer, false, (1, 1))).collect();
+    net.connect_all();
+    let next = send(&mut net, publisher, 0, Duration::from_secs(2), true);
+    let shed =
+        |net: &mut Net| -> usize { viewers.iter().filter(|v| reason(net, **v) == Reason::ServerOverloaded).count() };
+    assert_eq!(shed(&mut net), 0);
+    let tell = |net: &mut Net, busy: f64, times: usize| {
+        for _ in 0..times {
+            net.shard.handle(net.now, Input::Pressure(Pressure { busy: Some(busy), late: false }));
+            net.run(Duration::from_millis(100));
+        }
+    };
+    let mut before = 0;
+    tell(&mut net, 1.0, 2);
+    for look in 0..5 {
+        tell(&mut net, 1.0, 1);
+        let now = shed(&mut net);
+        assert!(now > before || now == viewers.len(), "look {look}: {now} of {}", viewers.len());
+        before = now;
+    }
+    net.clients.iter_mut().for_each(|client| client.received.clear());
+    for n in 0..50 {
+        net.write_audio(publisher, n);
+        net.run(Duration::from_millis(20));
+    }
+    assert!(viewers.iter().all(|v| net.clients[*v].received.len() == 50), "sound is whole");
+    tell(&mut net, 0.3, 250);
+    send(&mut net, publisher, next, Duration::from_secs(2), true);
+    assert_eq!(shed(&mut net), 0, "all is back");
+}
+
+#[test]
+fn pictures_that_waited_too_long_are_given_up_until_a_keyframe_and_nobody_asks_for_them_again() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewer = net.add("room", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    let frames = |net: &mut Net, numbers: std::ops::Range<u64>, keyframe: bool| {
+        for n in numbers.clone() {
+            net.write_video(publisher, n, keyframe && n == numbers.start);
+            net.run(Duration::from_millis(33));
+        }
+    };
+    let late = |net: &mut Net, late: bool| net.shard.handle(net.now, Input::Pressure(Pressure { busy: None, late }));
+    frames(&mut net, 0..20, true);
+    late(&mut net, true);
+    frames(&mut net, 20..30, false);
+    late(&mut net, false);
+    let asked = net.clients[publisher].keyframe_requests;
+    frames(&mut net, 30..60, false);
+    assert_eq!(net.video_of(viewer).len(), 20, "nothing can be decoded without what was given up");
+    assert!(net.clients[publisher].keyframe_requests > asked, "a keyframe is asked for");
+    frames(&mut net, 60..80, true);
+    let video = net.video_of(viewer);
+    assert_eq!(video.len(), 40);
+    assert!(video.windows(2).all(|w| *w[1].seq_no == *w[0].seq_no + 1), "without a gap");
+    let Some(Reply::Stats(stats)) = net.command(Command::Stats) else { panic!("no stats") };
+    assert_eq!(stats.dropped_late, 10);
 }

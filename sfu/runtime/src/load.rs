@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use weir_core::overload::Pressure;
 use weir_core::stats::{Histogram, LAGS, SIZES};
 
 /// Over what the share of time is taken: long enough for a keyframe to be no news, short enough to act on.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// How often the shard is told how hard the worker works: three pictures at 30 a second.
+const LOOK: Duration = Duration::from_millis(100);
+/// A turn that takes this long leaves what comes after it too old to be shown.
+const LATE: Duration = Duration::from_millis(400);
 
 /// What a worker's turns have come to.
 #[derive(Debug)]
@@ -18,6 +24,10 @@ pub(crate) struct Load {
     /// All the time worked when the window began.
     before: Duration,
     ratio: f64,
+    /// When the shard was told last, all the time worked until then, and whether it knows the worker to be late.
+    told: Instant,
+    told_busy: Duration,
+    late: bool,
 }
 
 impl Load {
@@ -29,6 +39,9 @@ impl Load {
             window: now,
             before: Duration::ZERO,
             ratio: 0.0,
+            told: now,
+            told_busy: Duration::ZERO,
+            late: false,
         }
     }
 
@@ -38,13 +51,26 @@ impl Load {
         self.timer_lag.count(&LAGS, u64::try_from(lag).unwrap_or(u64::MAX));
     }
 
-    /// A turn has ended that began then and took in so many datagrams.
-    pub(crate) fn on_turn(&mut self, began: Instant, ended: Instant, datagrams: usize) {
-        self.busy += ended.saturating_duration_since(began);
+    /// A turn has ended that began then and took in so many datagrams. What the shard shall know of it, if anything.
+    pub(crate) fn on_turn(&mut self, began: Instant, ended: Instant, datagrams: usize) -> Option<Pressure> {
+        let took = ended.saturating_duration_since(began);
+        self.busy += took;
         if datagrams > 0 {
             self.batches.count(&SIZES, datagrams as u64);
         }
         self.close_window(ended);
+        let late = took >= LATE;
+        let length = ended.saturating_duration_since(self.told);
+        if length < LOOK && late == self.late {
+            return None;
+        }
+        self.late = late;
+        let busy = (length >= LOOK).then(|| {
+            self.told = ended;
+            let worked = self.busy - std::mem::replace(&mut self.told_busy, self.busy);
+            (worked.as_secs_f64() / length.as_secs_f64()).min(1.0)
+        });
+        Some(Pressure { busy, late })
     }
 
     /// The share of the last window that was worked, 0 to 1.
@@ -72,7 +98,7 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut load = Load::new(start);
-        (0..10).for_each(|n| load.on_turn(at(n * 100), at(n * 100 + 30), 8));
+        (0..10).for_each(|n| _ = load.on_turn(at(n * 100), at(n * 100 + 30), 8));
         assert_eq!(load.ratio(at(999)), 0.0, "no window has ended");
         assert!((load.ratio(at(1000)) - 0.3).abs() < 0.001);
         assert!((load.ratio(at(1900)) - 0.3).abs() < 0.001);
@@ -81,6 +107,18 @@ mod tests {
         assert_eq!(load.ratio(at(5000)), 1.0);
         assert_eq!(load.busy, Duration::from_millis(2300));
         assert_eq!((load.batches.counts[3], load.batches.sum), (10, 80));
+    }
+
+    #[test]
+    fn the_shard_hears_ten_times_a_second_and_when_the_worker_falls_behind() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut load = Load::new(start);
+        assert_eq!(load.on_turn(at(0), at(50), 8), None);
+        assert_eq!(load.on_turn(at(90), at(100), 8), Some(Pressure { busy: Some(0.6), late: false }));
+        assert_eq!(load.on_turn(at(100), at(600), 8), Some(Pressure { busy: Some(1.0), late: true }));
+        assert_eq!(load.on_turn(at(600), at(610), 8), Some(Pressure { busy: None, late: false }), "it has caught up");
+        assert_eq!(load.on_turn(at(610), at(620), 8), None);
     }
 
     #[test]

@@ -189,7 +189,11 @@ impl Worker {
             self.flush();
         }
         self.retry_routes();
-        self.load.on_turn(began, Instant::now(), datagrams);
+        let ended = Instant::now();
+        if let Some(pressure) = self.load.on_turn(began, ended, datagrams) {
+            self.shard.handle(ended, Input::Pressure(pressure));
+            self.flush();
+        }
         more
     }
 

@@ -131,6 +131,8 @@ export function reasonText({ code, wanted = 0, chosen = 0, estimate = 0, needed 
       return `went down a moment ago, up in ${seconds} s at the soonest`;
     case 'paused-no-bandwidth':
       return short;
+    case 'server-overloaded':
+      return 'the server has too much to do';
     case 'hidden':
       return 'not on the screen';
     case 'audio':
@@ -159,6 +161,8 @@ export function frozenText(reason) {
   switch (reason?.code) {
     case 'paused-no-bandwidth':
       return 'Paused: your connection is too slow';
+    case 'server-overloaded':
+      return 'Paused: the server is overloaded';
     case 'no-packets':
       return 'No picture is being sent';
     case 'codec-not-supported':

@@ -50,6 +50,8 @@ pub enum Reason {
         /// The estimate with which the slot would get its smallest layer, all else as it is.
         needed: u64,
     },
+    /// The server has more to do than it can: this picture is left out until it has time again. Set by the caller.
+    ServerOverloaded,
     /// The slot is hidden: nothing is sent.
     Hidden,
     /// Audio is always sent whole.
@@ -74,8 +76,8 @@ impl Reason {
     /// The link does not carry what is wanted.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
-        use Reason::{EstimateTooLow, PausedNoBandwidth, PriorityToOthers};
-        matches!(self, EstimateTooLow { .. } | PausedNoBandwidth { .. } | PriorityToOthers { .. })
+        use Reason::{EstimateTooLow, PausedNoBandwidth, PriorityToOthers, ServerOverloaded};
+        matches!(self, EstimateTooLow { .. } | PausedNoBandwidth { .. } | PriorityToOthers { .. } | ServerOverloaded)
     }
 
     /// What comes of the publisher is nothing that the receiver could show, and no choice of its own is to blame.
@@ -138,6 +140,7 @@ impl fmt::Display for Reason {
             Self::PausedNoBandwidth { estimate, needed } => {
                 write!(f, "paused: estimate {} < {}", AtMost(estimate), AtLeast(needed))
             }
+            Self::ServerOverloaded => f.write_str("paused: the server has more to do than it can"),
             Self::Hidden => f.write_str("not on screen"),
             Self::Audio => f.write_str("audio is always sent"),
             Self::CodecNotSupported => f.write_str("the receiver cannot take this codec"),

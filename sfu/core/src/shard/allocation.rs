@@ -6,6 +6,7 @@ use super::{Peer, Shard, Waiting};
 use crate::allocator::{Allocation, Class, LayerState, Reason, SlotRequest, Target};
 use crate::api::{Codec, MediaKind, Notice, Source};
 use crate::egress::Egress;
+use crate::overload::Pressure;
 use crate::room::{Room, Slot};
 use crate::track::{Cutting, Track};
 use crate::watching::LayerChoice;
@@ -28,6 +29,28 @@ const IDLE_DESIRED: u64 = 1_500_000;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Shard {
+    /// The worker has too much to do, or time again.
+    pub(super) fn on_pressure(&mut self, pressure: Pressure) {
+        let before = self.shed_slots();
+        let mut changed = self.overload.on_pressure(pressure);
+        while changed {
+            let keys: Vec<usize> = self.peers.iter().map(|(key, _)| key).collect();
+            keys.into_iter().for_each(|key| self.retarget(key));
+            // Each look at a full worker must take something off it: where only speakers are shown, the first half of
+            // the shares names nobody.
+            changed = pressure.is_full() && self.shed_slots() <= before && self.overload.more();
+        }
+    }
+
+    /// How many slots' pictures are left out because the worker has no time for them.
+    pub(super) fn shed_slots(&self) -> u64 {
+        if self.overload.is_idle() {
+            return 0;
+        }
+        let slots = self.peers.iter().flat_map(|(_, peer)| &peer.member.slots);
+        slots.filter(|slot| slot.egress.reason == Some(Reason::ServerOverloaded)).count() as u64
+    }
+
     /// Chooses again which layer each slot of a participant gets, and tells it what changed.
     pub(super) fn retarget(&mut self, key: usize) {
         let now = self.now;
@@ -43,7 +66,8 @@ impl Shard {
         let settled = peer.connected_at.is_some_and(|at| now.saturating_duration_since(at) >= SETTLING);
         let guess = if settled { 0 } else { FIRST_GUESS };
         let estimate = peer.conn.estimate.map(|e| e.max(guess)).filter(|_| !is_single(&requests));
-        let allocation = peer.allocator.allocate(now, estimate, &requests);
+        let mut allocation = peer.allocator.allocate(now, estimate, &requests);
+        self.overload.shed(peer.conn.id, &requests, &mut allocation.targets);
         let ideal = ideal(&requests, &allocation);
         // Padding is for the next step only, where something is short, and leaves the link room; probes are for all that is wanted.
         // Where more goes through than the stack believes, what is sent is the only probe.

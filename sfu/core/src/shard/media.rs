@@ -51,7 +51,12 @@ impl Shard {
         let captured = peer.clock.captured(now, report, arrival.time, arrival.codec().clock_rate());
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
         let mut incoming = reading.incoming(&arrival, peer.conn.id, captured);
-        if track.silenced {
+        let late = self.overload.late && track.kind == MediaKind::Video;
+        if late {
+            self.stats.dropped_late += 1;
+            self.give_up_pictures(room_key, track_key);
+        }
+        if late || self.rooms[room_key].tracks[track_key].silenced {
             // Left out like what is broken: without a gap that somebody would ask to have filled.
             incoming.descriptor = None;
         }
@@ -64,6 +69,13 @@ impl Shard {
             let track = &mut self.rooms[room_key].tracks[track_key];
             track.changed = true;
             track.announce |= new_format;
+        }
+    }
+
+    /// What comes of a track has waited for too long: its receivers go on with the next keyframe.
+    fn give_up_pictures(&mut self, room: usize, track: usize) {
+        for subscriber in &self.rooms[room].tracks[track].subscribers {
+            self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
         }
     }
 

@@ -70,6 +70,7 @@ impl Shard {
             rooms: self.rooms.len() as u64,
             participants: self.peers.len() as u64,
             tracks: tracks().count() as u64,
+            shed: self.shed_slots(),
             subscriptions: tracks().map(|t| t.subscribers.len() as u64).sum(),
             ..self.stats.clone()
         }

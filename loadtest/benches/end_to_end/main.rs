@@ -1,0 +1,113 @@
+//! What a forwarded packet costs the whole server, beside the least that any server must pay for it on this machine:
+//! `cargo bench -p weir-loadtest --bench end_to_end [-- --rounds N --seconds N --line TEXT]`.
+//!
+//! Each round measures the floor (sealing 1200 bytes with AES-256-GCM, sending eight such in one call), then each line:
+//! a fresh server with one media worker, one publisher of 2.5 Mbps at 30 frames a second, and viewers over the network,
+//! all by `weir-loadtest`. Processor time (user and system) and packets forwarded are the server's own, taken over the
+//! time after all have joined.
+
+mod floor;
+mod server;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use server::{Sample, run};
+
+/// One line of the table.
+struct Line {
+    name: &'static str,
+    viewers: u32,
+    transport_cc: bool,
+    /// The most that it may cost, in floors.
+    goal: f64,
+}
+
+const LINES: [Line; 4] = [
+    Line { name: "1 to 50, all on", viewers: 50, transport_cc: true, goal: 3.2 },
+    Line { name: "1 to 50, BWE off", viewers: 50, transport_cc: false, goal: 2.6 },
+    Line { name: "1 to 200, all on", viewers: 200, transport_cc: true, goal: 3.2 },
+    Line { name: "1 to 200, BWE off", viewers: 200, transport_cc: false, goal: 2.6 },
+];
+
+struct Options {
+    rounds: usize,
+    measured: Duration,
+    only: String,
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| measure(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { rounds: 5, measured: Duration::from_secs(10), only: String::new() };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        // What cargo itself passes on.
+        if name == "--bench" {
+            continue;
+        }
+        let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let number = || value.parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(|| format!("{name} {value}: a number"));
+        match &*name {
+            "--rounds" => options.rounds = number()? as usize,
+            "--seconds" => options.measured = Duration::from_secs(u64::from(number()?)),
+            "--line" => options.only = value,
+            _ => return Err(format!("{name} is not known: --rounds N, --seconds N, --line TEXT")),
+        }
+    }
+    Ok(options)
+}
+
+fn measure(options: &Options) -> Result<(), String> {
+    let programs = server::build()?;
+    let lines: Vec<&Line> = LINES.iter().filter(|line| line.name.contains(&options.only)).collect();
+    let mut floors = Vec::new();
+    let mut samples: Vec<Vec<Sample>> = lines.iter().map(|_| Vec::new()).collect();
+    for round in 1..=options.rounds {
+        let floor = floor::measure().map_err(|error| format!("cannot measure the floor: {error}"))?;
+        eprintln!("round {round} of {}: floor {floor:.2} us, load {}", options.rounds, load());
+        floors.push(floor);
+        for (line, samples) in lines.iter().zip(&mut samples) {
+            let sample = run(&programs, line.viewers, line.transport_cc, options.measured)?;
+            eprintln!("  {}: {:.2} us, {} packets/s", line.name, sample.micros, sample.per_second.round());
+            samples.push(sample);
+        }
+    }
+    let floor = median(floors);
+    println!("\nfloor: seal and send in runs of 8: {floor:.2} us a packet; load {}\n", load());
+    println!("| | us/packet | floors | goal | packets/s | datagrams a call | p50 ms | p99 ms |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for (line, samples) in lines.iter().zip(&samples) {
+        let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value).collect());
+        let micros = of(|s| s.micros);
+        println!(
+            "| {} | {micros:.2} | {:.2} | {} | {:.0} | {:.1} | {:.2} | {:.2} |",
+            line.name,
+            micros / floor,
+            line.goal,
+            of(|s| s.per_second),
+            of(|s| s.run),
+            of(|s| s.p50_ms),
+            of(|s| s.p99_ms)
+        );
+    }
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
+}
