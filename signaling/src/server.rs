@@ -102,6 +102,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
     let http_addr = listener.local_addr().map_err(bind)?;
     let sfu = Sfu::start(SfuConfig {
         addr: config.media.addr,
+        tcp: config.media.tcp.0,
         announce: config.media.announce.clone(),
         workers: config.media.workers,
         loudest: config.rooms.loudest,

@@ -13,7 +13,7 @@ use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
 use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig};
 
@@ -22,6 +22,7 @@ use crate::forward::dependency::{self, DependencySerializer};
 use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::pacing::Debt;
+use crate::path::Path;
 use crate::resends::ResendAge;
 use crate::sdp::{self, MediaLine, ReadOffer};
 
@@ -118,6 +119,7 @@ pub(crate) enum Happening {
 pub(crate) struct PeerConfig {
     pub cert: DtlsCert,
     pub candidates: Vec<SocketAddr>,
+    pub tcp_candidates: Vec<SocketAddr>,
     /// Goes into the ICE user fragment, so that any worker knows the owner.
     pub shard: u8,
 }
@@ -158,6 +160,8 @@ pub(crate) struct Participant {
     pub ice_connected: bool,
     pub had_packet: bool,
     pub had_keyframe: bool,
+    /// How its media goes out; none before the first packet of it.
+    pub path: Option<Path>,
     /// In the shard's list of participants to drain.
     pub touched: bool,
     /// What was written to it, or its deadline, asks for its clock to be moved.
@@ -196,6 +200,7 @@ impl Participant {
             ice_connected: false,
             had_packet: false,
             had_keyframe: false,
+            path: None,
             touched: false,
             is_behind: false,
             estimate: None,
@@ -316,6 +321,14 @@ impl Participant {
                 Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red(), dependency })
             })
             .collect()
+    }
+
+    /// Whether packets with this payload type, either way, are video.
+    pub(crate) fn is_video(&self, pt: u8) -> bool {
+        let Some(rtc) = self.rtc.as_ref() else { return false };
+        let is = |p: Option<Pt>| p.is_some_and(|p| *p == pt);
+        let mut params = rtc.codec_config().params().iter();
+        params.any(|p| p.spec().codec.is_video() && (is(Some(p.pt())) || is(p.resend())))
     }
 
     /// What packets with this payload type from the client are.
@@ -611,6 +624,12 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         .build(now);
     for address in &config.candidates {
         if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
+            rtc.add_local_candidate(candidate);
+        }
+    }
+    for address in &config.tcp_candidates {
+        // The stack gives them a lower priority than UDP: 90 for 126 (RFC 6544 section 4.2).
+        if let Ok(candidate) = Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build() {
             rtc.add_local_candidate(candidate);
         }
     }

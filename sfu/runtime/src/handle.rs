@@ -1,7 +1,7 @@
 //! The handle of the running workers: what signaling calls.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rand::TryRngCore;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{
     Answer, CloseReason, Command, Join, JoinError, Joined, Notice, Offer, OfferError, ParticipantId, Reply, RoomInfo,
@@ -19,6 +20,7 @@ use weir_core::stats::Stats;
 use weir_core::watching::{ChoiceError, LayerChoice, Watched};
 
 use crate::socket::{self, MediaSocket};
+use crate::stream::{self, StreamKind, Streams};
 use crate::worker::{Control, Link, Worker, queues};
 
 /// How many notices may wait for one session. A session that falls further behind is closed
@@ -30,6 +32,8 @@ pub const NOTICE_QUEUE: usize = 1024;
 pub struct SfuConfig {
     /// Where to listen for media (UDP). Port 0 picks a free one.
     pub addr: SocketAddr,
+    /// Where to listen for connections: ICE over TCP, and STUN and TURN over TCP.
+    pub tcp: TcpPort,
     /// The addresses told to clients; port 0 stands for the port listened on. If empty, the listening address, which
     /// must not be unspecified then.
     pub announce: Vec<SocketAddr>,
@@ -41,12 +45,32 @@ pub struct SfuConfig {
     pub max_bitrate: u64,
 }
 
+/// The media TCP port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TcpPort {
+    /// Address and number of the UDP port.
+    #[default]
+    Same,
+    /// None.
+    Off,
+    /// This one. Port 0 picks a free one.
+    At(SocketAddr),
+}
+
 /// The workers could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The media port could not be bound.
     #[error("cannot listen for media on {addr}: {source}")]
     Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The media TCP port could not be bound.
+    #[error("cannot listen for media connections on {addr} (TCP): {source}; media.tcp = \"off\" does without")]
+    BindTcp {
         /// The address asked for.
         addr: SocketAddr,
         /// What the system said.
@@ -84,6 +108,8 @@ struct Inner {
     links: Vec<Link>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     local: SocketAddr,
+    tcp: Option<SocketAddr>,
+    streams: Arc<Streams>,
 }
 
 impl std::fmt::Debug for Sfu {
@@ -93,14 +119,16 @@ impl std::fmt::Debug for Sfu {
 }
 
 impl Sfu {
-    /// Binds the media port and starts the workers.
+    /// Binds the media ports and starts the workers. To be called within a tokio runtime, which carries the connections.
     pub fn start(config: SfuConfig) -> Result<Self, StartError> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.workers == 0 { cores() } else { config.workers }.min(255);
         let bind = |source| StartError::Bind { addr: config.addr, source };
-        let sockets = socket::open(config.addr, count).map_err(bind)?;
+        let (sockets, listener) = open_ports(&config, count)?;
         let local = sockets[0].local_addr().map_err(bind)?;
+        let tcp = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(bind)?;
         let candidates = candidates(&config, local)?;
+        let tcp_candidates = tcp.map(|tcp| tcp_candidates(&candidates, local, tcp)).unwrap_or_default();
         let cert = new_certificate();
         let mut ends = Vec::with_capacity(count);
         for _ in 0..count {
@@ -115,6 +143,7 @@ impl Sfu {
                 number,
                 cert: cert.clone(),
                 candidates: candidates.clone(),
+                tcp_candidates: tcp_candidates.clone(),
                 loudest: config.loudest,
                 max_bitrate: config.max_bitrate,
             };
@@ -123,12 +152,35 @@ impl Sfu {
             let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));
             threads.push(thread.spawn(move || worker.run()).map_err(StartError::Thread)?);
         }
-        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local }) })
+        let streams = Arc::new(Streams::new(links.clone()));
+        if let Some(listener) = listener {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(bind)?;
+            tokio::spawn(stream::accept(Arc::clone(&streams), listener));
+        }
+        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local, tcp, streams }) })
     }
 
     /// The address that media is received on.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local
+    }
+
+    /// The address that media connections are taken on; none if that is turned off.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.inner.tcp
+    }
+
+    /// Carries a connection that another listener has accepted, as one of the media TCP port: ICE over TCP (RFC 6544), or
+    /// STUN and TURN (RFC 8656), told apart by its first packet. A TLS stream is handed over decrypted.
+    ///
+    /// `remote` is where the connection came from, `first` what was read of it already. Ends when the connection has ended,
+    /// which is at once if the bounds on connections are reached, within 10 s if nothing useful comes, and when the workers
+    /// stop. Sets no options of the socket: switch off Nagle's algorithm (`TCP_NODELAY`) before.
+    pub async fn serve_stream<S>(&self, stream: S, remote: SocketAddr, kind: StreamKind, first: Vec<u8>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.inner.streams.serve(stream, remote, kind, first).await;
     }
 
     /// The worker of a room. Every room lives whole on one, found from its name alone.
@@ -214,6 +266,7 @@ impl Sfu {
 
     /// Closes every participant with [`CloseReason::ServerShutdown`] and stops the workers.
     pub async fn shutdown(&self) {
+        self.inner.streams.stopping.cancel();
         for link in &self.inner.links {
             // A worker that has ended already is what is wanted.
             _ = ask(link, Command::Shutdown).await;
@@ -236,6 +289,36 @@ fn candidates(config: &SfuConfig, local: SocketAddr) -> Result<Vec<SocketAddr>, 
     }
     let with_port = |a: &SocketAddr| SocketAddr::new(a.ip(), if a.port() == 0 { local.port() } else { a.port() });
     Ok(config.announce.iter().map(with_port).collect())
+}
+
+/// Likewise of the TCP port. Behind a port that is announced as another one, both are forwarded alike.
+fn tcp_candidates(candidates: &[SocketAddr], local: SocketAddr, tcp: SocketAddr) -> Vec<SocketAddr> {
+    let same = tcp.port() == local.port();
+    candidates.iter().map(|udp| SocketAddr::new(udp.ip(), if same { udp.port() } else { tcp.port() })).collect()
+}
+
+/// How often any free port is looked for that is free for both UDP and TCP.
+const PORT_ATTEMPTS: usize = 32;
+
+/// The sockets of the workers, and the listener.
+fn open_ports(config: &SfuConfig, count: usize) -> Result<(Vec<UdpSocket>, Option<TcpListener>), StartError> {
+    let mut attempts = 1..=PORT_ATTEMPTS;
+    loop {
+        attempts.next();
+        let bind = |source| StartError::Bind { addr: config.addr, source };
+        let sockets = socket::open(config.addr, count).map_err(bind)?;
+        let at = match config.tcp {
+            TcpPort::Off => return Ok((sockets, None)),
+            TcpPort::Same => sockets[0].local_addr().map_err(bind)?,
+            TcpPort::At(addr) => addr,
+        };
+        match stream::open(at) {
+            Ok(listener) => return Ok((sockets, Some(listener))),
+            // Somebody else's TCP port has the number of the free UDP port: try another one.
+            Err(_) if config.addr.port() == 0 && config.tcp == TcpPort::Same && !attempts.is_empty() => {}
+            Err(source) => return Err(StartError::BindTcp { addr: at, source }),
+        }
+    }
 }
 
 /// A secret seed; ICE passwords are drawn from it.

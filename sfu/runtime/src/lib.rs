@@ -6,7 +6,9 @@ mod handle;
 mod load;
 mod routes;
 mod socket;
+mod stream;
 mod worker;
 
-pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError};
-pub use weir_core::{allocator, api, doctor, stats, watching};
+pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError, TcpPort};
+pub use stream::StreamKind;
+pub use weir_core::{allocator, api, doctor, path, stats, watching};

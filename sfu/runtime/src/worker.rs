@@ -1,5 +1,7 @@
 //! One worker thread: its socket, its shard, and the loop between them.
 
+mod indirect;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +12,14 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
-use weir_core::shard::{Input, Output, Shard};
+use weir_core::path::{Path, Relayed};
+use weir_core::shard::{Input, Output, Shard, path_of};
 
+use self::indirect::Indirect;
 use crate::load::Load;
 use crate::routes::Routes;
 use crate::socket::MediaSocket;
+use crate::stream::Connection;
 
 /// How many commands may wait for a worker.
 const CONTROL_QUEUE: usize = 4096;
@@ -45,11 +50,19 @@ pub(crate) enum Control {
     Stop,
 }
 
-/// A datagram that landed on another worker's socket.
-type Stray = (SocketAddr, Vec<u8>);
+/// What came in elsewhere and belongs to this worker.
+#[derive(Debug)]
+pub(crate) enum Stray {
+    /// A datagram that landed on another worker's socket.
+    Datagram(SocketAddr, Vec<u8>),
+    /// A packet of a connection.
+    Stream(Arc<Connection>, Vec<u8>),
+    /// A connection has ended.
+    Closed(Arc<Connection>),
+}
 
 /// How to reach a worker.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Link {
     control: SyncSender<Control>,
     ring: SyncSender<Stray>,
@@ -67,11 +80,33 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Puts something into the worker's ring; gives it back if the ring is full, and nothing if the worker has ended.
+    pub(crate) fn stray(&self, stray: Stray) -> Result<(), Option<Stray>> {
+        match self.ring.try_send(stray) {
+            Ok(()) => {
+                _ = self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(stray)) => Err(Some(stray)),
+            Err(TrySendError::Disconnected(_)) => Err(None),
+        }
+    }
+}
+
 /// A worker's own ends, before its thread runs.
 pub(crate) struct Inbox {
     poll: Poll,
     control: Receiver<Control>,
     ring: Receiver<Stray>,
+}
+
+#[cfg(test)]
+impl Inbox {
+    /// What waits in the ring.
+    pub(crate) fn stray(&self) -> Option<Stray> {
+        self.ring.try_recv().ok()
+    }
 }
 
 /// Makes the queues of one worker.
@@ -105,6 +140,7 @@ pub(crate) struct Worker {
     next_request: u64,
     sessions: HashMap<ParticipantId, mpsc::Sender<Arc<Notice>>>,
     routes: Routes,
+    indirect: Indirect,
     /// Routes that another worker's full queue has not taken yet.
     unsent_routes: Vec<(usize, Control)>,
     /// Who has to leave, and why: sessions that did not read their notices, or that nobody holds any more.
@@ -128,6 +164,7 @@ impl Worker {
             next_request: 0,
             sessions: HashMap::new(),
             routes: Routes::default(),
+            indirect: Indirect::default(),
             unsent_routes: Vec::new(),
             leaving: Vec::new(),
             joining: None,
@@ -196,9 +233,13 @@ impl Worker {
     /// Datagrams that landed on other workers' sockets. True if there may be more.
     fn take_strays(&mut self, now: Instant, datagrams: &mut usize) -> bool {
         for _ in 0..MAX_STRAYS {
-            let Ok((remote, data)) = self.inbox.ring.try_recv() else { return false };
+            let Ok(stray) = self.inbox.ring.try_recv() else { return false };
             *datagrams += 1;
-            self.shard.handle(now, Input::Datagram { remote, data: &data });
+            match stray {
+                Stray::Datagram(remote, data) => self.shard.handle(now, Input::Datagram { remote, data: &data }),
+                Stray::Stream(connection, data) => self.on_stream(now, connection, &data),
+                Stray::Closed(connection) => self.on_stream_closed(&connection),
+            }
         }
         true
     }
@@ -221,14 +262,15 @@ impl Worker {
         let Self { shard, socket, routes, links, ring_dropped, number, .. } = self;
         socket.receive(|remote, data| {
             *datagrams += 1;
+            if Relayed::stands_at(remote) {
+                return;
+            }
             let is_mine = |address| shard.is_bound(address);
             let owner = if links.len() == 1 { None } else { routes.owner(now, *number, remote, data, is_mine) };
             match owner.and_then(|o| links.get(usize::from(o))) {
                 None => shard.handle(now, Input::Datagram { remote, data }),
                 Some(link) => {
-                    if link.ring.try_send((remote, data.to_vec())).is_ok() {
-                        _ = link.waker.wake();
-                    } else {
+                    if link.stray(Stray::Datagram(remote, data.to_vec())).is_err() {
                         *ring_dropped += 1;
                     }
                 }
@@ -265,7 +307,10 @@ impl Worker {
     fn flush(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.socket.queue(transmit.destination, &transmit.contents),
+                Output::Transmit(transmit) => match path_of(&transmit) {
+                    Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
+                    path => self.send_indirect(path, &transmit),
+                },
                 Output::Event(event) => self.on_event(event),
             }
         }

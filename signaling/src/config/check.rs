@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use weir_sfu::TcpPort;
+
 use super::Config;
 
 /// The least a signing secret may hold, in bytes: as long as the hash (RFC 7518, section 3.2).
@@ -54,6 +56,12 @@ fn check_addresses(config: &Config, say: &mut impl FnMut(&'static str, String)) 
             let port = if addr.port() == 0 { default_port } else { addr.port() };
             say(path, mend_public_bind(path, &addr.to_string(), port));
         }
+    }
+    if let TcpPort::At(addr) = config.media.tcp.0
+        && config.development()
+        && !addr.ip().to_canonical().is_loopback()
+    {
+        say("media.tcp", mend_public_bind("media.tcp", &addr.to_string(), addr.port()));
     }
     if config.media.addr.ip().is_unspecified() && config.media.announce.is_empty() {
         let port = config.media.addr.port();
