@@ -12,6 +12,7 @@ pub mod fuzzing;
 pub mod path;
 pub mod shard;
 pub mod stats;
+pub mod turn;
 pub mod watching;
 
 mod demux;

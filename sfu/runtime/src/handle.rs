@@ -17,11 +17,13 @@ use weir_core::api::{
 };
 use weir_core::shard::{Shard, ShardConfig, new_certificate};
 use weir_core::stats::Stats;
+use weir_core::turn::{Secret, Turn};
 use weir_core::watching::{ChoiceError, LayerChoice, Watched};
 
+use crate::relay::Relay;
 use crate::socket::{self, MediaSocket};
 use crate::stream::{self, StreamKind, Streams};
-use crate::worker::{Control, Link, Worker, queues};
+use crate::worker::{Control, Indirect, Link, Worker, queues};
 
 /// How many notices may wait for one session. A session that falls further behind is closed
 /// ([`CloseReason::SlowReader`]).
@@ -34,6 +36,8 @@ pub struct SfuConfig {
     pub addr: SocketAddr,
     /// Where to listen for connections: ICE over TCP, and STUN and TURN over TCP.
     pub tcp: TcpPort,
+    /// The relay (TURN) on the media ports; none: it is off.
+    pub turn: Option<TurnSettings>,
     /// The addresses told to clients; port 0 stands for the port listened on. If empty, the listening address, which
     /// must not be unspecified then.
     pub announce: Vec<SocketAddr>,
@@ -43,6 +47,15 @@ pub struct SfuConfig {
     pub loudest: usize,
     /// What a publisher over WHIP should send at most, in bits per second. More is told, not cut.
     pub max_bitrate: u64,
+}
+
+/// The relay.
+#[derive(Debug, Clone)]
+pub struct TurnSettings {
+    /// What clients are told that the credentials are for.
+    pub realm: String,
+    /// What passwords are derived from; none: drawn at start, so that credentials end with the process.
+    pub secret: Option<Secret>,
 }
 
 /// The media TCP port.
@@ -110,6 +123,7 @@ struct Inner {
     local: SocketAddr,
     tcp: Option<SocketAddr>,
     streams: Arc<Streams>,
+    relay: Option<Relay>,
 }
 
 impl std::fmt::Debug for Sfu {
@@ -135,6 +149,8 @@ impl Sfu {
             ends.push(queues().map_err(StartError::Thread)?);
         }
         let links: Vec<Link> = ends.iter().map(|(link, _)| link.clone()).collect();
+        let streams = Arc::new(Streams::new(links.clone()));
+        let relay = config.turn.as_ref().map(|turn| Relay::new(turn, &candidates, &tcp_candidates)).transpose()?;
         let mut threads = Vec::with_capacity(count);
         for (number, (socket, (_, inbox))) in sockets.into_iter().zip(ends).enumerate() {
             let socket = MediaSocket::new(socket).map_err(|source| StartError::Bind { addr: local, source })?;
@@ -148,16 +164,20 @@ impl Sfu {
                 max_bitrate: config.max_bitrate,
             };
             let shard = Shard::with_seed(shard_config, seed()?, Instant::now());
-            let worker = Worker::new(number, shard, socket, inbox, links.clone());
+            let turn = match &relay {
+                Some(relay) => Some(Turn::new(relay.config(number), seed()?, Instant::now())),
+                None => None,
+            };
+            let indirect = Indirect::new(turn, (number == 0).then(|| Arc::clone(&streams.counters)));
+            let worker = Worker::new(number, shard, indirect, socket, inbox, links.clone());
             let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));
             threads.push(thread.spawn(move || worker.run()).map_err(StartError::Thread)?);
         }
-        let streams = Arc::new(Streams::new(links.clone()));
         if let Some(listener) = listener {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(bind)?;
             tokio::spawn(stream::accept(Arc::clone(&streams), listener));
         }
-        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local, tcp, streams }) })
+        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local, tcp, streams, relay }) })
     }
 
     /// The address that media is received on.
@@ -168,6 +188,11 @@ impl Sfu {
     /// The address that media connections are taken on; none if that is turned off.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.inner.tcp
+    }
+
+    /// The relay; none if it is off.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.inner.relay.as_ref()
     }
 
     /// Carries a connection that another listener has accepted, as one of the media TCP port: ICE over TCP (RFC 6544), or
@@ -322,7 +347,7 @@ fn open_ports(config: &SfuConfig, count: usize) -> Result<(Vec<UdpSocket>, Optio
 }
 
 /// A secret seed; ICE passwords are drawn from it.
-fn seed() -> Result<[u8; 32], StartError> {
+pub(crate) fn seed() -> Result<[u8; 32], StartError> {
     let mut seed = [0; 32];
     rand::rngs::OsRng.try_fill_bytes(&mut seed).map_err(|e| StartError::Randomness(e.to_string()))?;
     Ok(seed)
