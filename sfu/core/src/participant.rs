@@ -262,7 +262,7 @@ impl Participant {
             }
         };
         self.receive_formats.clear();
-        let mut sdp = sdp::without_candidate_ufrags(&answer.to_sdp_string());
+        let mut sdp = sdp::candidates_to_tell(&answer.to_sdp_string());
         self.keep_shard_in_ufrag(&mut sdp, config.shard, rng);
         if self.role == Role::Viewer {
             sdp = sdp::one_stream(&sdp);
@@ -624,6 +624,12 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         .build(now);
     for address in &config.candidates {
         if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
+            rtc.add_local_candidate(candidate);
+        }
+        // What comes through the own relay comes to this one. The stack sends over the nominated pair of the highest
+        // priority, and takes the client's side of it from a check (RFC 8445 section 7.1.1), which says 110 through a relay
+        // and 80 over TCP: the own side must say that a relay is the last resort. Clients are not told of it.
+        if let Ok(candidate) = Candidate::builder().tls().relayed(*address, *address).build() {
             rtc.add_local_candidate(candidate);
         }
     }

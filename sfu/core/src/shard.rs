@@ -21,7 +21,7 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use str0m::ice::StunMessage;
 
-use self::paths::{Origin, of_family};
+use self::paths::{Origin, RELAYED, of_family};
 use self::rooms::Demand;
 use crate::allocator::Allocator;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId, Role};
@@ -271,7 +271,7 @@ impl Shard {
                 shard.on_datagram(Origin { proto: Protocol::Tcp, remote, local }, data);
             }
             Input::Relayed { remote, local, data } => {
-                shard.on_datagram(Origin { proto: Protocol::Udp, remote, local: Some(local) }, data);
+                shard.on_datagram(Origin { proto: RELAYED, remote, local: Some(local) }, data);
             }
             Input::Command { request, command } => shard.on_command(request, command),
         });

@@ -24,6 +24,8 @@ pub struct Config {
     pub http: Http,
     /// The media port and its threads.
     pub media: Media,
+    /// The relay on the media ports.
+    pub turn: Turn,
     /// What holds for every room.
     pub rooms: Rooms,
     /// Bounds that keep one client from starving the others.
@@ -123,6 +125,24 @@ impl From<MediaTcp> for String {
             TcpPort::Off => Self::from("off"),
             TcpPort::At(addr) => addr.to_string(),
         }
+    }
+}
+
+/// The relay on the media ports. It relays to this server alone, so it needs no care.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// What clients are told that the credentials are for.
+    pub realm: String,
+    /// What credentials are derived from, at least 16 bytes; none: drawn at start.
+    pub secret: Option<Secret>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { enabled: true, realm: String::from("weir"), secret: None }
     }
 }
 

@@ -28,6 +28,7 @@ impl Fixture {
         let sfu = Sfu::start(SfuConfig {
             addr,
             tcp: Default::default(),
+            turn: None,
             announce: Vec::new(),
             workers: 1,
             loudest: 3,

@@ -85,6 +85,7 @@ export class Room extends Emitter {
   );
   #stats = new StatsReader();
   #wantedSlots = DEFAULT_SLOTS;
+  /** As told last: credentials are short-lived. @type {RTCIceServer[]} */ #iceServers = [];
   #rejoins = 0;
   #joinedAt = 0;
   #mutedAt = 0;
@@ -361,13 +362,14 @@ export class Room extends Emitter {
    */
   async #begin(joined) {
     this.#forgetPeer();
+    this.#iceServers = joined.iceServers ?? [];
     this.id = joined.participant;
     this.limits = joined.limits ?? null;
     this.#joinedAt = performance.now();
     this.#roster.replace(joined.participants);
     this.#wantedSlots = this.#withinLimits(this.#wantedSlots);
     const peer = new Peer({
-      iceServers: joined.iceServers ?? [],
+      iceServers: () => this.#iceServers,
       slots: this.#wantedSlots,
       lines: this.lines,
       canOffer: () => this.#signal?.open ?? false,
@@ -394,6 +396,7 @@ export class Room extends Emitter {
   async #onBack(joined, resumed) {
     try {
       if (resumed && joined.participant === this.id) {
+        this.#iceServers = joined.iceServers ?? [];
         this.#roster.replace(joined.participants);
         this.#clearSlots((slot) => slot.participant !== null && !this.participants.has(slot.participant));
         for (const line of this.lines.values()) this.#sayMuted(line);
@@ -456,6 +459,9 @@ export class Room extends Emitter {
         break;
       case 'layers':
         this.#onLayers(message);
+        break;
+      case 'ice-servers':
+        this.#iceServers = message.iceServers;
         break;
       case 'connection':
         this.emit('connection', { state: message.state });

@@ -7,6 +7,9 @@ use str0m::net::{Protocol, Receive, Transmit};
 use super::{Shard, is_rtcp, is_stun};
 use crate::path::{Path, Relayed};
 
+/// By what the stack tells what goes through the own relay from what does not.
+pub(super) const RELAYED: Protocol = Protocol::Tls;
+
 /// Where a packet came from, and which own address it was sent to, if there is one of that family.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin {
@@ -31,7 +34,8 @@ pub(super) fn of_family(all: &[SocketAddr], other: SocketAddr) -> Option<SocketA
 #[must_use]
 pub fn path_of(transmit: &Transmit) -> Path {
     match transmit.proto {
-        Protocol::Udp => Relayed::of(transmit.destination).map_or(Path::Udp, |relayed| relayed.path),
+        Protocol::Udp => Path::Udp,
+        RELAYED => Relayed::of(transmit.destination).map_or(Path::TurnUdp, |relayed| relayed.path),
         _ => Path::Tcp,
     }
 }
@@ -69,5 +73,86 @@ impl Shard {
         let added = self.transmits.len().saturating_sub(before);
         let Some(transmit) = self.transmits.iter().rev().take(added).find(|t| !is_stun(&t.contents)) else { return };
         self.peers[key].conn.path = Some(path_of(transmit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::shard::{Input, ShardConfig, new_certificate};
+    use crate::turn::concerns;
+
+    /// What becomes of a datagram from an address that nobody knows.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Fate {
+        Relay,
+        Check,
+        Unbound,
+        Unknown,
+    }
+
+    /// RFC 7983 section 7, byte by byte.
+    fn by_the_book(first: u8) -> Fate {
+        match first {
+            0..=1 => Fate::Check,
+            // Of the range of STUN, but no method that there is has a number so high.
+            2..=3 => Fate::Unknown,
+            4..=19 => Fate::Unknown,
+            20..=63 => Fate::Unbound,
+            64..=79 => Fate::Relay,
+            80..=127 => Fate::Unknown,
+            128..=191 => Fate::Unbound,
+            192..=255 => Fate::Unknown,
+        }
+    }
+
+    /// A check without a valid proof, but for its first byte.
+    fn datagram(first: u8) -> Vec<u8> {
+        let mut data = vec![0, 1, 0, 16, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+        data.extend([0, 6, 0, 9]);
+        data.extend(b"00abcd:ef\0\0\0");
+        data[0] = first;
+        data
+    }
+
+    #[test]
+    fn all_first_bytes_go_where_rfc_7983_sends_them() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        let now = Instant::now();
+        let config = ShardConfig {
+            number: 0,
+            cert: new_certificate(),
+            candidates: vec![SocketAddr::from(([203, 0, 113, 7], 3478))],
+            tcp_candidates: Vec::new(),
+            loudest: 3,
+            max_bitrate: 1,
+        };
+        let mut shard = Shard::new(config, 7, now);
+        for first in 0..=255 {
+            let data = datagram(first);
+            let fate = if concerns(&data) {
+                Fate::Relay
+            } else {
+                let before = shard.stats.clone();
+                let remote = SocketAddr::from(([192, 0, 2, 1], 5000));
+                shard.handle(now, Input::Datagram { remote, data: &data });
+                assert!(shard.poll_output().is_none(), "{first}: nothing is answered");
+                let after = &shard.stats;
+                let counted = [
+                    after.dropped_stun - before.dropped_stun,
+                    after.dropped_unbound - before.dropped_unbound,
+                    after.dropped_unknown - before.dropped_unknown,
+                ];
+                match counted {
+                    [1, 0, 0] => Fate::Check,
+                    [0, 1, 0] => Fate::Unbound,
+                    [0, 0, 1] => Fate::Unknown,
+                    _ => panic!("{first}: {counted:?}"),
+                }
+            };
+            assert_eq!(fate, by_the_book(first), "{first}");
+        }
     }
 }

@@ -12,6 +12,8 @@ mod allocation;
 mod answer;
 mod budget;
 mod credentials;
+#[doc(hidden)]
+pub mod fuzzing;
 mod requests;
 mod wire;
 

@@ -5,10 +5,12 @@ use crate::worker::{Inbox, queues};
 
 const LONG: Duration = Duration::from_secs(5);
 
-/// A binding request (RFC 8489 section 5) for a participant of this shard: USERNAME alone.
+/// A check (RFC 8489 section 5) for a participant of this shard: USERNAME, PRIORITY, and a MESSAGE-INTEGRITY of nothing.
 fn check(shard: u8) -> Vec<u8> {
     let username = format!("{shard:02x}abcdefgh:peer1");
-    let attributes = [&[0, 6, 0, username.len() as u8], username.as_bytes()].concat();
+    let attributes = [(0x06, username.as_bytes()), (0x24, [1, 2, 3, 4].as_slice()), (0x08, [0; 20].as_slice())]
+        .map(|(kind, value)| [&[0, kind, 0, value.len() as u8], value].concat())
+        .concat();
     [&[0, 1, 0, attributes.len() as u8, 0x21, 0x12, 0xa4, 0x42], [7; 12].as_slice(), &attributes].concat()
 }
 
