@@ -21,22 +21,36 @@ impl std::fmt::Debug for IceServer {
     }
 }
 
-/// The servers for one client. Its credential for the relay allocates for [`weir_sfu::CREDENTIAL_TTL`]; `who` is for quotas.
-pub(crate) fn servers(app: &App, who: &str) -> Vec<IceServer> {
+/// What one client is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IceServers {
+    /// For `iceServers`.
+    pub(crate) ice_servers: Vec<IceServer>,
+    /// For `iceServers` of a client that uses relays only; see [`weir_sfu::Relay::urls`].
+    pub(crate) relay_servers: Vec<IceServer>,
+}
+
+/// What a client is told. Its credential for the relay allocates for [`weir_sfu::CREDENTIAL_TTL`]; `who` is for quotas.
+pub(crate) fn servers(app: &App, who: &str) -> IceServers {
     let configured = app.config.ice_servers.iter().map(|server| IceServer {
         urls: vec![server.url.clone()],
         username: server.username.clone(),
         credential: server.credential.as_ref().map(|secret| secret.expose().to_owned()),
     });
-    let own = app.sfu.relay().into_iter().flat_map(|relay| {
-        let (stun, turn): (Vec<_>, Vec<_>) = relay.urls().into_iter().partition(|url| url.starts_with("stun:"));
+    let mut ice_servers: Vec<_> = configured.collect();
+    let mut relay_servers = ice_servers.clone();
+    if let Some(relay) = app.sfu.relay() {
         let credential = relay.credential(who);
-        [
-            IceServer { urls: stun, ..IceServer::default() },
-            IceServer { urls: turn, username: Some(credential.username), credential: Some(credential.password) },
-        ]
-    });
-    configured.chain(own).collect()
+        let with = |urls| IceServer {
+            urls,
+            username: Some(credential.username.clone()),
+            credential: Some(credential.password.clone()),
+        };
+        ice_servers.extend(Some(with(relay.urls())).filter(|server| !server.urls.is_empty()));
+        relay_servers.push(with(relay.all_urls()));
+    }
+    IceServers { ice_servers, relay_servers }
 }
 
 /// Adds them as `Link` headers (RFC 9725 section 4.6).

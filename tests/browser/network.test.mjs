@@ -4,22 +4,33 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { after, afterEach, before, describe, test } from 'node:test';
+
+import WebSocket from 'ws';
 
 import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } from './lib/browsers.mjs';
 import { nftWorks } from './lib/loss.mjs';
 import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
 import { block, unblock } from './lib/network.mjs';
 import { enterRoom } from './lib/room.mjs';
-import { startServer } from './lib/server.mjs';
+import { WITH_TOKENS, makeToken, startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
 const noRules = nftWorks() ? false : 'netfilter rules cannot be set here';
 
+/** An address that is not loopback: browsers pair nothing relayed with loopback. */
+const host = Object.values(networkInterfaces())
+  .flat()
+  .find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+const noHost = host ? false : 'this machine has no address but loopback';
+
 let server;
+let admin;
 
 before(async () => {
-  server = await startServer('network');
+  server = await startServer('network', WITH_TOKENS, host ?? '127.0.0.1');
+  admin = makeToken('*', 'admin', '--admin');
 });
 
 after(async () => {
@@ -27,21 +38,20 @@ after(async () => {
   await server?.stop();
 });
 
-/** For `enterRoom`: all media goes through a relay. */
-function relayOnly() {
-  const Native = window.RTCPeerConnection;
-  window.RTCPeerConnection = class extends Native {
-    constructor(config) {
-      super({ ...config, iceTransportPolicy: 'relay' });
-    }
-  };
+/** Joins a room in the app. `policy`: `relay` for the server's relay alone. */
+function enter(browser, room, name, policy = 'all') {
+  const token = makeToken(room, name, '--publish', '--subscribe');
+  return enterRoom(browser, server, `${room}?ice=${policy}#token=${token}`, name);
+}
+
+async function participants(room) {
+  const answer = await fetch(`${server.url}/v1/rooms/${room}`, { headers: { authorization: `Bearer ${admin}` } });
+  return (await answer.json()).participants;
 }
 
 /** What the API says of how each member's media goes, by name. */
 async function paths(room) {
-  const answer = await fetch(`${server.url}/v1/rooms/${room}`);
-  const { participants } = await answer.json();
-  return Object.fromEntries(participants.map(({ name, path }) => [name, path]));
+  return Object.fromEntries((await participants(room)).map(({ name, path }) => [name, path]));
 }
 
 /** What the app's statistics say of it. */
@@ -81,8 +91,8 @@ async function pictureBack(page, began, most) {
 const NETWORKS = [
   { path: 'udp', blocked: ['tcp'] },
   { path: 'tcp', blocked: ['udp'] },
-  { path: 'turn/udp', blocked: ['tcp'], prepare: (page) => page.evaluateOnNewDocument(relayOnly) },
-  { path: 'turn/tcp', blocked: ['udp'], prepare: (page) => page.evaluateOnNewDocument(relayOnly) },
+  { path: 'turn/udp', blocked: ['tcp'], policy: 'relay' },
+  { path: 'turn/tcp', blocked: ['udp'], policy: 'relay' },
 ];
 
 const BROWSERS = [
@@ -91,7 +101,7 @@ const BROWSERS = [
 ];
 
 for (const { name: browserName, have, launch } of BROWSERS) {
-  describe(browserName, { skip: have ? noRules : `${browserName} is not installed` }, () => {
+  describe(browserName, { skip: have ? noRules || noHost : `${browserName} is not installed` }, () => {
     /** One browser for each page: a page that another one covers is hidden, and a hidden page asks for no video. */
     let browsers;
 
@@ -105,14 +115,14 @@ for (const { name: browserName, have, launch } of BROWSERS) {
 
     afterEach(unblock);
 
-    for (const { path, blocked, prepare } of NETWORKS) {
+    for (const { path, blocked, policy } of NETWORKS) {
       test(`a call over ${path} alone`, async (context) => {
         const room = `${browserName}-${path.replace('/', '-')}`;
         block(server.mediaPort, ...blocked);
         const began = performance.now();
         const pages = {
-          Ada: await enterRoom(browsers[0], server, room, 'Ada', { prepare }),
-          Bo: await enterRoom(browsers[1], server, room, 'Bo', { prepare }),
+          Ada: await enter(browsers[0], room, 'Ada', policy),
+          Bo: await enter(browsers[1], room, 'Bo', policy),
         };
         for (const page of Object.values(pages)) await waitForMedia(page, 1);
         context.diagnostic(`both see and hear each other ${Math.round(performance.now() - began)} ms after the first opened its page`);
@@ -131,13 +141,13 @@ for (const { name: browserName, have, launch } of BROWSERS) {
         const room = `${browserName}-${from}-shut`;
         block(server.mediaPort, to);
         const pages = {
-          Ada: await enterRoom(browsers[0], server, room, 'Ada'),
-          Bo: await enterRoom(browsers[1], server, room, 'Bo'),
+          Ada: await enter(browsers[0], room, 'Ada'),
+          Bo: await enter(browsers[1], room, 'Bo'),
         };
         for (const page of Object.values(pages)) await waitForMedia(page, 1);
         await assertFlows(pages, 1, 3);
         assert.deepEqual(await paths(room), { Ada: from, Bo: from });
-        const stays = async () => (await (await fetch(`${server.url}/v1/rooms/${room}`)).json()).participants.map(({ id }) => id).sort();
+        const stays = async () => (await participants(room)).map(({ id }) => id).sort();
         const before = await stays();
         block(server.mediaPort, from);
         const began = performance.now();
@@ -155,6 +165,7 @@ for (const { name: browserName, have, launch } of BROWSERS) {
   });
 }
 
+const address = () => host ?? '127.0.0.1';
 const UCLIENT = '/usr/bin/turnutils_uclient';
 
 describe("coturn's client", { skip: existsSync(UCLIENT) ? false : 'turnutils_uclient is not installed' }, () => {
@@ -165,15 +176,16 @@ describe("coturn's client", { skip: existsSync(UCLIENT) ? false : 'turnutils_ucl
       socket.onopen = resolve;
       socket.onerror = () => reject(new Error('no WebSocket'));
     });
-    socket.send(JSON.stringify({ type: 'join', name: 'coturn' }));
-    const { iceServers } = await new Promise((resolve) => (socket.onmessage = ({ data }) => resolve(JSON.parse(data))));
+    const token = makeToken('coturn', 'coturn', '--subscribe');
+    socket.send(JSON.stringify({ type: 'join', name: 'coturn', token }));
+    const { relayServers } = await new Promise((resolve) => (socket.onmessage = ({ data }) => resolve(JSON.parse(data))));
     socket.close();
-    return iceServers.find(({ username }) => username);
+    return relayServers.find(({ username }) => username);
   }
 
   async function uclient(...options) {
     const { username, credential: password } = await credential();
-    const where = ['-u', username, '-w', password, '-p', String(server.mediaPort), ...options, '127.0.0.1'];
+    const where = ['-u', username, '-w', password, '-p', String(server.mediaPort), ...options, address()];
     const { stdout, stderr, status } = spawnSync(UCLIENT, where, { encoding: 'utf8', timeout: 60_000 });
     return { text: stdout + stderr, status };
   }
@@ -184,7 +196,7 @@ describe("coturn's client", { skip: existsSync(UCLIENT) ? false : 'turnutils_ucl
     ['TCP', ['-t']],
   ]) {
     test(`allocates, permits and binds a channel to the media port over ${over}`, async () => {
-      const peer = ['-e', '127.0.0.1', '-r', String(server.mediaPort)];
+      const peer = ['-e', address(), '-r', String(server.mediaPort)];
       const { text } = await uclient('-v', '-c', '-n', '1', ...peer, ...options);
       for (const word of ['allocate response received', 'success', 'create perm sent', 'channel bind sent']) assert.ok(text.includes(word), `${word}: ${text}`);
       assert.ok(!/error 4\d\d/.test(text.replace(/error 401[^\n]*/g, '')), text);
@@ -197,7 +209,7 @@ describe("coturn's client", { skip: existsSync(UCLIENT) ? false : 'turnutils_ucl
   });
 
   test('gets no pair of ports: there is none', async () => {
-    const { text } = await uclient('-v', '-n', '1', '-e', '127.0.0.1', '-r', String(server.mediaPort));
+    const { text } = await uclient('-v', '-n', '1', '-e', address(), '-r', String(server.mediaPort));
     assert.match(text, /508/);
   });
 });

@@ -629,7 +629,8 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         // What comes through the own relay comes to this one. The stack sends over the nominated pair of the highest
         // priority, and takes the client's side of it from a check (RFC 8445 section 7.1.1), which says 110 through a relay
         // and 80 over TCP: the own side must say that a relay is the last resort. Clients are not told of it.
-        if let Ok(candidate) = Candidate::builder().tls().relayed(*address, *address).build() {
+        let last_resort = format!("candidate:1 1 tls 1 {} {} typ host", address.ip(), address.port());
+        if let Ok(candidate) = Candidate::from_sdp_string(&last_resort) {
             rtc.add_local_candidate(candidate);
         }
     }

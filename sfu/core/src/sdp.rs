@@ -233,12 +233,12 @@ fn check_lines(role: Role, lines: &[MediaLine]) -> Result<(), OfferError> {
 }
 
 /// Leaves the `ufrag` extension out of an answer's candidates (RFC 8839 section 5.1): it repeats `a=ice-ufrag`, and the
-/// stack writes one that it drew before it was given its credentials. Leaves relayed candidates out altogether: they are
-/// where the own relay delivers to, and nothing to send to.
+/// stack writes one that it drew before it was given its credentials. Leaves out those where the own relay delivers to:
+/// they are nothing to send to.
 pub(crate) fn candidates_to_tell(answer: &str) -> String {
     let mut out = String::with_capacity(answer.len());
     for line in answer.lines() {
-        if line.starts_with("a=candidate:") && line.contains(" typ relay ") {
+        if line.starts_with("a=candidate:") && line.contains(" tls ") {
             continue;
         }
         let kept = if line.starts_with("a=candidate:") { line.split(" ufrag ").next().unwrap_or(line) } else { line };
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn candidates_of_an_answer_carry_no_user_fragment_and_are_not_relayed() {
-        let relayed = "a=candidate:2 1 tls 16776959 127.0.0.1 3478 typ relay raddr 0.0.0.0 rport 0 ufrag abcd\r\n";
+        let relayed = "a=candidate:2 1 tls 1 127.0.0.1 3478 typ host ufrag abcd\r\n";
         let answer = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host ufrag abcd\r\na=ice-ufrag:efgh\r\n";
         let answer = &answer.replace("a=ice", &format!("{relayed}a=ice"));
         let want = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host\r\na=ice-ufrag:efgh\r\n";

@@ -32,22 +32,22 @@ impl Relay {
         TurnConfig { worker, realm: self.realm.clone(), secret: self.secret.clone(), peers: self.udp.clone() }
     }
 
-    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065) of the announced addresses: of each family the first, since every one
-    /// costs each client a request.
+    /// `turn:` URLs (RFC 7065) for clients that use a relay where there is no other way: over TCP.
+    ///
+    /// Not over UDP. Where UDP gets through to the relay, it gets through to the media port, which is the same. And Chromium
+    /// takes all that comes from the address of a STUN or TURN server over UDP for that server's own: told of one there, it
+    /// could not be reached over plain UDP any more.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
-        let mut urls = Vec::new();
-        for v4 in [true, false] {
-            let of_family = |all: &[SocketAddr]| all.iter().copied().find(|address| address.is_ipv4() == v4);
-            if let Some(address) = of_family(&self.udp) {
-                urls.push(format!("stun:{address}"));
-                urls.push(format!("turn:{address}?transport=udp"));
-            }
-            if let Some(address) = of_family(&self.tcp) {
-                urls.push(format!("turn:{address}?transport=tcp"));
-            }
-        }
-        urls
+        firsts(&self.tcp).map(|address| format!("turn:{address}?transport=tcp")).collect()
+    }
+
+    /// `stun:` and `turn:` URLs (RFC 7064, RFC 7065) for clients that use nothing but relays.
+    #[must_use]
+    pub fn all_urls(&self) -> Vec<String> {
+        let stun = firsts(&self.udp).map(|address| format!("stun:{address}"));
+        let udp = firsts(&self.udp).map(|address| format!("turn:{address}?transport=udp"));
+        stun.chain(udp).chain(self.urls()).collect()
     }
 
     /// A credential that allocates for [`CREDENTIAL_TTL`]. `who` is for quotas and logs.
@@ -56,6 +56,11 @@ impl Relay {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         credential(&self.secret, unix + CREDENTIAL_TTL.as_secs(), who)
     }
+}
+
+/// Of each family the first: every server costs each client a request.
+fn firsts(all: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> {
+    [true, false].into_iter().filter_map(|v4| all.iter().copied().find(|address| address.is_ipv4() == v4))
 }
 
 #[cfg(test)]
@@ -72,15 +77,16 @@ mod tests {
         let relay = Relay::new(&settings, &udp, &tcp).expect("a relay");
         let want = [
             "stun:203.0.113.7:3478",
-            "turn:203.0.113.7:3478?transport=udp",
-            "turn:203.0.113.7:443?transport=tcp",
             "stun:[2001:db8::7]:3478",
+            "turn:203.0.113.7:3478?transport=udp",
             "turn:[2001:db8::7]:3478?transport=udp",
+            "turn:203.0.113.7:443?transport=tcp",
             "turn:[2001:db8::7]:443?transport=tcp",
         ];
-        assert_eq!(relay.urls(), want);
+        assert_eq!(relay.all_urls(), want);
+        assert_eq!(relay.urls(), want[4..]);
         let without_tcp = Relay::new(&settings, &udp[..1], &[]).expect("a relay");
-        assert_eq!(without_tcp.urls(), want[..2]);
+        assert_eq!(without_tcp.urls(), [""; 0]);
         assert_ne!(relay.credential("p1").password, without_tcp.credential("p1").password, "drawn at start");
     }
 }

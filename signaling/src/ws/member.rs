@@ -18,7 +18,7 @@ use super::link::{Cut, Link};
 use super::outgoing::{RoomLimits, ServerMessage, SlotLimits};
 use crate::app::App;
 use crate::error::{Code, Problem};
-use crate::ice::{self, IceServer};
+use crate::ice::{self, IceServers};
 use crate::telemetry::Journey;
 
 /// How long media goes on without a WebSocket.
@@ -134,12 +134,12 @@ impl Member {
     }
 
     async fn greet(&mut self, mut link: Link, others: &[ParticipantInfo]) -> Result<Link, Next> {
-        let ice_servers = self.ice_servers();
+        let servers = self.ice_servers();
         let joined = ServerMessage::Joined {
             participant: self.session.id(),
             room: &self.room,
             participants: others,
-            ice_servers: &ice_servers,
+            servers: &servers,
             resume: &self.resume,
             limits: RoomLimits {
                 slots: SlotLimits { audio: self.app.config.rooms.loudest, video: MAX_VIDEO_SLOTS },
@@ -152,7 +152,7 @@ impl Member {
         }
     }
 
-    fn ice_servers(&self) -> Vec<IceServer> {
+    fn ice_servers(&self) -> IceServers {
         ice::servers(&self.app, &self.session.id().to_string())
     }
 
@@ -215,7 +215,7 @@ impl Member {
                     None => return Next::End(CloseReason::Internal, Some(link)),
                 },
                 _ = renew.tick() => match self.app.sfu.relay() {
-                    Some(_) => link.send(&ServerMessage::IceServers { ice_servers: &self.ice_servers() }).await,
+                    Some(_) => link.send(&ServerMessage::IceServers { servers: &self.ice_servers() }).await,
                     None => Ok(()),
                 },
                 _ = ping.tick() => match heard.elapsed() < SILENCE {

@@ -9,7 +9,7 @@ use weir_sfu::api::{
 };
 
 use crate::error::{Code, Problem};
-use crate::ice::IceServer;
+use crate::ice::IceServers;
 
 /// What the server says.
 #[derive(Debug, Serialize)]
@@ -19,13 +19,15 @@ pub(super) enum ServerMessage<'a> {
         participant: ParticipantId,
         room: &'a str,
         participants: &'a [ParticipantInfo],
-        ice_servers: &'a [IceServer],
+        #[serde(flatten)]
+        servers: &'a IceServers,
         resume: &'a str,
         limits: RoomLimits,
     },
     /// Credentials for later, in place of those of `joined`.
     IceServers {
-        ice_servers: &'a [IceServer],
+        #[serde(flatten)]
+        servers: &'a IceServers,
     },
     Answer {
         id: &'a Number,
@@ -182,12 +184,12 @@ mod tests {
             participant: ParticipantId(1),
             room: "demo",
             participants: &[],
-            ice_servers: &[IceServer::default()],
+            servers: &IceServers::default(),
             resume: "word",
             limits: RoomLimits { slots: SlotLimits { audio: 3, video: 49 }, participants: 100 },
         };
         let want = json!({"type": "joined", "participant": "p0000000000000001", "room": "demo", "participants": [],
-            "iceServers": [{"urls": []}], "resume": "word",
+            "iceServers": [], "relayServers": [], "resume": "word",
             "limits": {"slots": {"audio": 3, "video": 49}, "participants": 100}});
         assert_eq!(to_json(&joined), want);
     }

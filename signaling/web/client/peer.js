@@ -27,6 +27,7 @@ import { Pulse } from '/assets/client/pulse.js';
  *
  * @typedef {object} PeerOptions
  * @property {() => RTCIceServer[]} iceServers with credentials that still hold
+ * @property {RTCIceTransportPolicy} iceTransportPolicy
  * @property {{audio: number, video: number}} slots
  * @property {Map<string, Line>} lines
  * @property {(message: {type: 'offer', sdp: string, tracks: ReturnType<typeof describeLines>}) => Promise<Answer>} offer
@@ -59,7 +60,12 @@ export class Peer {
   constructor(options) {
     this.#options = options;
     if (typeof RTCPeerConnection === 'undefined') throw new WeirError('unsupported-browser');
-    this.pc = new RTCPeerConnection({ iceServers: options.iceServers(), bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+    this.pc = new RTCPeerConnection({
+      iceServers: options.iceServers(),
+      iceTransportPolicy: options.iceTransportPolicy,
+      bundlePolicy: 'max-bundle',
+      rtcpMuxPolicy: 'require',
+    });
     this.#pulse = new Pulse(this.pc, () => this.#onSilence());
     this.pc.addEventListener('iceconnectionstatechange', () => this.#onIce());
     this.pc.addEventListener('connectionstatechange', () => {

@@ -96,9 +96,9 @@ mod tests {
     /// RFC 7983 section 7, byte by byte.
     fn by_the_book(first: u8) -> Fate {
         match first {
-            0..=1 => Fate::Check,
-            // Of the range of STUN, but no method that there is has a number so high.
-            2..=3 => Fate::Unknown,
+            0 => Fate::Check,
+            // STUN too: answers to what was never asked, and methods that there are not.
+            1..=3 => Fate::Unknown,
             4..=19 => Fate::Unknown,
             20..=63 => Fate::Unbound,
             64..=79 => Fate::Relay,
@@ -110,9 +110,11 @@ mod tests {
 
     /// A check without a valid proof, but for its first byte.
     fn datagram(first: u8) -> Vec<u8> {
-        let mut data = vec![0, 1, 0, 16, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-        data.extend([0, 6, 0, 9]);
-        data.extend(b"00abcd:ef\0\0\0");
+        let attributes = [(0x06, b"00abcdef:abc".as_slice()), (0x24, &[1, 2, 3, 4]), (0x08, &[0; 20])]
+            .map(|(kind, value)| [&[0, kind, 0, value.len() as u8], value].concat())
+            .concat();
+        let head = [0, 1, 0, attributes.len() as u8, 0x21, 0x12, 0xa4, 0x42];
+        let mut data = [head.as_slice(), &[7; 12], &attributes].concat();
         data[0] = first;
         data
     }

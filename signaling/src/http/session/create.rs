@@ -110,7 +110,7 @@ async fn start(app: &Arc<App>, protocol: Protocol, join: Join, permit: OwnedSema
     let location = format!("/{}/{room}/{secret}", protocol.name());
     let ice_session = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
     let mut headers = created_headers(&location, &ice_session.etag());
-    ice::add_links(&mut headers, &ice::servers(app, &session.id().to_string()));
+    ice::add_links(&mut headers, &ice::servers(app, &session.id().to_string()).ice_servers);
     if protocol == Protocol::Whep {
         let links = [events::link(&location), layer::link(&location)];
         links.iter().for_each(|link| _ = HeaderValue::from_str(link).map(|value| headers.append(header::LINK, value)));

@@ -90,7 +90,7 @@ pub(super) async fn patch(
     let headers = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
     let mut response = (headers, restarted.fragment).into_response();
     // Those of the creation allocate no more by now.
-    ice::add_links(response.headers_mut(), &ice::servers(&app, &auth::random_text::<8>()));
+    ice::add_links(response.headers_mut(), &ice::servers(&app, &auth::random_text::<8>()).ice_servers);
     Ok(response)
 }
 
