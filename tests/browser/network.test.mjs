@@ -190,26 +190,29 @@ describe("coturn's client", { skip: existsSync(UCLIENT) ? false : 'turnutils_ucl
     return { text: stdout + stderr, status };
   }
 
-  // -c: no second allocation for RTCP; -e, -r: the peer; -n: messages; -v: say what happens.
+  // -c: no second allocation for RTCP; -s: Send indications, no channel; -e, -r: the peer; -n: messages; -v: say what happens.
   for (const [over, options] of [
     ['UDP', []],
     ['TCP', ['-t']],
   ]) {
-    test(`allocates, permits and binds a channel to the media port over ${over}`, async () => {
+    test(`allocates, refreshes and is permitted the media port over ${over}`, async () => {
       const peer = ['-e', address(), '-r', String(server.mediaPort)];
-      const { text } = await uclient('-v', '-c', '-n', '1', ...peer, ...options);
-      for (const word of ['allocate response received', 'success', 'create perm sent', 'channel bind sent']) assert.ok(text.includes(word), `${word}: ${text}`);
-      assert.ok(!/error 4\d\d/.test(text.replace(/error 401[^\n]*/g, '')), text);
+      const { text } = await uclient('-v', '-c', '-s', '-n', '1', ...peer, ...options);
+      for (const word of [/Received relay addr: 0\.0\.\d\.\d/, /refresh response received: \n.*success/, /cp response received: \n.*success/]) {
+        assert.match(text, word);
+      }
+      assert.doesNotMatch(text, /error [45]\d\d/);
     });
   }
 
   test('reaches no other peer: its permission is refused with 403', async () => {
-    const { text } = await uclient('-v', '-c', '-n', '1', '-e', '192.0.2.1', '-r', '3480');
-    assert.match(text, /403/);
+    const { text } = await uclient('-v', '-c', '-s', '-n', '1', '-e', '192.0.2.1', '-r', '3480');
+    assert.match(text, /Received relay addr/);
+    assert.match(text, /error 403/);
   });
 
   test('gets no pair of ports: there is none', async () => {
-    const { text } = await uclient('-v', '-n', '1', '-e', address(), '-r', String(server.mediaPort));
-    assert.match(text, /508/);
+    const { text } = await uclient('-v', '-s', '-n', '1', '-e', address(), '-r', String(server.mediaPort));
+    assert.match(text, /error 508/);
   });
 });

@@ -15,7 +15,9 @@ use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
 use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
-use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig};
+use str0m::{
+    Candidate, CandidateKind, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig,
+};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
@@ -160,8 +162,8 @@ pub(crate) struct Participant {
     pub ice_connected: bool,
     pub had_packet: bool,
     pub had_keyframe: bool,
-    /// How its media goes out; none before the first packet of it.
-    pub path: Option<Path>,
+    /// How its media goes out, and where to; none before the first packet of it.
+    pub way: Option<(Path, SocketAddr)>,
     /// In the shard's list of participants to drain.
     pub touched: bool,
     /// What was written to it, or its deadline, asks for its clock to be moved.
@@ -200,7 +202,7 @@ impl Participant {
             ice_connected: false,
             had_packet: false,
             had_keyframe: false,
-            path: None,
+            way: None,
             touched: false,
             is_behind: false,
             estimate: None,
@@ -514,6 +516,19 @@ impl Participant {
         Some((mid, rid))
     }
 
+    /// Its media goes another way now: what was measured is of the old one. Begins as for a new connection.
+    pub(crate) fn forget_link(&mut self) {
+        self.link = Link::default();
+        self.debt = Debt::default();
+        self.measured = None;
+        if self.estimate.is_some() {
+            self.estimate = Some(FIRST_ESTIMATE.as_u64());
+        }
+        if let Some(rtc) = self.rtc.as_mut() {
+            rtc.bwe().reset(FIRST_ESTIMATE);
+        }
+    }
+
     /// Spreads video over time at a little more than the estimate, as soon as that holds nothing up, or sends it as it comes.
     /// Audio is never held back.
     pub(crate) fn set_paced(&mut self, paced: bool, video: impl Iterator<Item = Mid>) {
@@ -629,10 +644,18 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         // What comes through the own relay comes to this one. The stack sends over the nominated pair of the highest
         // priority, and takes the client's side of it from a check (RFC 8445 section 7.1.1), which says 110 through a relay
         // and 80 over TCP: the own side must say that a relay is the last resort. Clients are not told of it.
-        let last_resort = format!("candidate:1 1 tls 1 {} {} typ host", address.ip(), address.port());
-        if let Ok(candidate) = Candidate::from_sdp_string(&last_resort) {
-            rtc.add_local_candidate(candidate);
-        }
+        let (kind, foundation) = (CandidateKind::Host, String::from("relay"));
+        rtc.add_local_candidate(Candidate::from_parts(
+            foundation,
+            1,
+            Protocol::Tls,
+            1,
+            *address,
+            kind,
+            None,
+            None,
+            None,
+        ));
     }
     for address in &config.tcp_candidates {
         // The stack gives them a lower priority than UDP: 90 for 126 (RFC 6544 section 4.2).

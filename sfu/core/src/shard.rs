@@ -460,7 +460,7 @@ impl Shard {
         let mut happenings = std::mem::take(&mut self.happenings);
         let before = self.transmits.len();
         let wake = self.peers[key].conn.drain(self.now, &mut happenings, &mut self.transmits);
-        self.note_path(key, before);
+        let moved = self.note_way(key, before);
         if let Some(at) = wake {
             self.timers.set(Timer::Stack(key), at.max(self.now));
         }
@@ -472,6 +472,9 @@ impl Shard {
         }
         happenings.clear();
         self.happenings = happenings;
+        if moved {
+            self.on_new_way(key);
+        }
     }
 
     fn on_happening(&mut self, key: usize, happening: Happening) {

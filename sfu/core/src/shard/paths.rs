@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use str0m::net::{Protocol, Receive, Transmit};
 
 use super::{Shard, is_rtcp, is_stun};
+use crate::allocator::Allocator;
+use crate::api::MediaKind;
 use crate::path::{Path, Relayed};
 
 /// By what the stack tells what goes through the own relay from what does not.
@@ -68,11 +70,27 @@ impl Shard {
     }
 
     /// Takes note of the way by which media goes to a participant, of the datagrams that were added last. Answers to checks
-    /// say nothing: clients check ways that they do not use.
-    pub(super) fn note_path(&mut self, key: usize, before: usize) {
+    /// say nothing: clients check ways that they do not use. True if it was another one before.
+    pub(super) fn note_way(&mut self, key: usize, before: usize) -> bool {
         let added = self.transmits.len().saturating_sub(before);
-        let Some(transmit) = self.transmits.iter().rev().take(added).find(|t| !is_stun(&t.contents)) else { return };
-        self.peers[key].conn.path = Some(path_of(transmit));
+        let Some(transmit) = self.transmits.iter().rev().take(added).find(|t| !is_stun(&t.contents)) else {
+            return false;
+        };
+        let way = (path_of(transmit), transmit.destination);
+        self.peers[key].conn.way.replace(way).is_some_and(|old| old != way)
+    }
+
+    /// The network of a participant has changed. What it was sent meanwhile is lost, and looks like a link that carries
+    /// nothing: its bandwidth is estimated anew, and its pictures begin anew.
+    pub(super) fn on_new_way(&mut self, key: usize) {
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.conn.connected) else { return };
+        peer.conn.forget_link();
+        peer.allocator = Allocator::default();
+        peer.connected_at = Some(self.now);
+        self.retarget(key);
+        let video = self.peers[key].member.slots.iter().filter(|slot| slot.kind == MediaKind::Video);
+        let shown: Vec<_> = video.filter(|slot| slot.track.is_some()).map(|slot| slot.mid).collect();
+        shown.into_iter().for_each(|mid| self.on_keyframe_wanted(key, mid));
     }
 }
 

@@ -40,7 +40,8 @@ impl Shard {
     pub(super) fn describe_rooms_with_paths(&self, name: Option<&str>) -> Vec<RoomInfo> {
         let mut rooms = self.describe_rooms(name);
         for participant in rooms.iter_mut().flat_map(|room| &mut room.participants) {
-            participant.path = self.ids.get(&participant.id).and_then(|key| self.peers[*key].conn.path);
+            participant.path =
+                self.ids.get(&participant.id).and_then(|key| self.peers[*key].conn.way.map(|(path, _)| path));
         }
         rooms
     }
