@@ -207,8 +207,8 @@ fn permissions_and_channels_expire() {
 #[test]
 fn the_family_is_the_one_asked_for_if_it_is_announced() {
     let family = |v4: bool| RequestedAddressFamily::new(if v4 { AddressFamily::IPV4 } else { AddressFamily::IPV6 });
-    let cases: [(&[&str], Option<bool>, Result<bool, u16>); 7] = [
-        (&[MEDIA], None, Ok(true)),
+    let cases = [
+        (&[MEDIA] as &[&str], None, Ok(true)),
         (&[MEDIA, MEDIA_V6], None, Ok(true)),
         (&[MEDIA_V6], None, Ok(false)),
         (&[MEDIA, MEDIA_V6], Some(false), Ok(false)),
