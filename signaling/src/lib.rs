@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod error;
 mod http;
+mod ice;
 mod limits;
 mod metrics;
 mod origins;

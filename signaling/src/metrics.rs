@@ -85,15 +85,17 @@ const HISTOGRAMS: &[ReadHistogram] = &[
     }),
 ];
 
-const GAUGES: [(&str, &str, Read); 5] = [
+const GAUGES: &[(&str, &str, Read)] = &[
     ("weir_rooms", "Rooms.", |s| s.rooms),
     ("weir_participants", "Participants, all roles.", |s| s.participants),
     ("weir_tracks", "Published tracks.", |s| s.tracks),
     ("weir_subscriptions", "Tracks mapped to slots.", |s| s.subscriptions),
     ("weir_shed_slots", "Slots whose picture is left out: the media worker has no time for it.", |s| s.shed),
+    ("weir_streams", "Connections of the media TCP port, and those handed over to it.", |s| s.streams),
+    ("weir_turn_allocations", "Allocations of the relay.", |s| s.turn.allocations),
 ];
 
-const COUNTERS: [(&str, &str, Read); 17] = [
+const COUNTERS: &[(&str, &str, Read)] = &[
     ("weir_datagrams_received_total", "Datagrams taken in.", |s| s.datagrams_in),
     ("weir_received_bytes_total", "Bytes of datagrams taken in.", |s| s.bytes_in),
     ("weir_datagrams_sent_total", "Datagrams given out.", |s| s.datagrams_out),
@@ -118,6 +120,15 @@ const COUNTERS: [(&str, &str, Read); 17] = [
     ("weir_dropped_codec_total", "Packets dropped: no receiver of that codec.", |s| s.dropped_codec),
     ("weir_dropped_ring_total", "Datagrams dropped on their way from another worker's socket.", |s| s.dropped_ring),
     ("weir_dropped_send_total", "Datagrams dropped: the kernel's send buffer was full.", |s| s.dropped_send),
+    ("weir_dropped_stream_total", "Packets given up that connections did not take in time, old video first.", |s| {
+        s.dropped_stream
+    }),
+    ("weir_refused_streams_total", "Media connections turned away: there were too many.", |s| s.refused_streams),
+    ("weir_turn_relayed_total", "Datagrams relayed, both ways.", |s| s.turn.relayed),
+    ("weir_turn_refused_total", "Requests that the relay has refused.", |s| s.turn.refused),
+    ("weir_turn_withheld_total", "Answers to strangers not given: they were longer than what had been asked.", |s| {
+        s.turn.withheld
+    }),
     ("weir_panics_total", "Participants closed because their code panicked.", |s| s.panics),
 ];
 

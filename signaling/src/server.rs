@@ -10,7 +10,7 @@ use axum_server::accept::Accept;
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use weir_sfu::{Sfu, SfuConfig, StartError};
+use weir_sfu::{Sfu, SfuConfig, StartError, TurnSecret, TurnSettings};
 
 use crate::app::App;
 use crate::config::{Config, check};
@@ -102,6 +102,11 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
     let http_addr = listener.local_addr().map_err(bind)?;
     let sfu = Sfu::start(SfuConfig {
         addr: config.media.addr,
+        tcp: config.media.tcp.0,
+        turn: config.turn.enabled.then(|| TurnSettings {
+            realm: config.turn.realm.clone(),
+            secret: config.turn.secret.as_ref().map(|secret| TurnSecret::new(secret.expose().as_bytes())),
+        }),
         announce: config.media.announce.clone(),
         workers: config.media.workers,
         loudest: config.rooms.loudest,

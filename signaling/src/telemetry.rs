@@ -74,7 +74,9 @@ impl Drop for Guard {
 ///
 /// Call it outside of a tokio runtime: the exporter brings a blocking HTTP client.
 pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
-    let filter = EnvFilter::try_new(&config.log)?.and(filter_fn(harmless));
+    // It warns of every broken message, and anybody can send those.
+    let quiet = "stun_types=off".parse()?;
+    let filter = EnvFilter::try_new(&config.log)?.add_directive(quiet).and(filter_fn(harmless));
     let human = match config.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,

@@ -15,6 +15,8 @@ const host = /** @type {HTMLElement} */ (document.getElementById('app'));
 let page = null;
 /** The call there is, or was last. @type {Room | null} */
 let current = null;
+/** `?ice=relay` sends all media through the server's relay, to try whether that would do. */
+const iceTransportPolicy = new URLSearchParams(location.search).get('ice') === 'relay' ? 'relay' : 'all';
 /** Kept in memory only: a token in the address or in storage would outlive its use. */
 let token = takeToken();
 /** @type {Promise<{authRequired: boolean}> | null} */
@@ -97,7 +99,7 @@ async function enter(name, choice, authRequired) {
   current = room;
   // For tests, and for the curious at the console.
   Object.assign(window, { weir: room });
-  await room.join({ room: name, ...choice, token: choice.token || undefined });
+  await room.join({ room: name, ...choice, token: choice.token || undefined, iceTransportPolicy });
   // Whoever pressed "back" meanwhile is not dragged into a call.
   if (roomInAddress() !== name) {
     room.leave();

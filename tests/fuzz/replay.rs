@@ -45,6 +45,11 @@ fn the_corpus_of_the_dependency_descriptor_holds() {
     replay("descriptor", targets::descriptor);
 }
 
+#[test]
+fn the_corpus_of_the_relay_holds() {
+    replay("relay", targets::relay);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -61,6 +66,11 @@ proptest! {
     #[test]
     fn no_payload_breaks_the_parsers(data in proptest::collection::vec(any::<u8>(), 0..300)) {
         targets::inspect(&data);
+    }
+
+    #[test]
+    fn no_message_breaks_the_relay(data in proptest::collection::vec(any::<u8>(), 0..300)) {
+        targets::relay(&data);
     }
 
     #[test]

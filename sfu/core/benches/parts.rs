@@ -140,7 +140,14 @@ impl Desk {
     fn new() -> Self {
         let now = Instant::now();
         let candidates = vec![SocketAddr::from(([192, 0, 2, 1], 3478))];
-        let config = ShardConfig { number: 0, cert: new_certificate(), candidates, loudest: 3, max_bitrate: 8_000_000 };
+        let config = ShardConfig {
+            number: 0,
+            cert: new_certificate(),
+            candidates,
+            tcp_candidates: Vec::new(),
+            loudest: 3,
+            max_bitrate: 8_000_000,
+        };
         Self { shard: Shard::new(config, 7, now), now, request: 0 }
     }
 

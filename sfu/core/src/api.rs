@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::allocator::Reason;
 use crate::doctor::Finding;
+use crate::path::Path;
 use crate::watching::{ChoiceError, LayerChoice, Watched};
 
 /// Names a participant for its whole life in a room. Random, 64 bits; not a secret.
@@ -150,6 +151,9 @@ pub struct ParticipantInfo {
     pub metadata: String,
     /// What it publishes.
     pub tracks: Vec<TrackInfo>,
+    /// How its media comes and goes; told to administrators only, once there is a connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
     /// What is wrong with what it publishes; of publishers over WHIP only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

@@ -9,8 +9,10 @@ pub mod doctor;
 pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod path;
 pub mod shard;
 pub mod stats;
+pub mod turn;
 pub mod watching;
 
 mod demux;

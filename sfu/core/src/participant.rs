@@ -13,15 +13,18 @@ use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
-use str0m::net::{Protocol, Receive, Transmit};
+use str0m::net::{Protocol, Receive, TcpType, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
-use str0m::{Candidate, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig};
+use str0m::{
+    Candidate, CandidateKind, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig,
+};
 
 use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
 use crate::forward::dependency::{self, DependencySerializer};
 use crate::forward::vp8::Vp8Fields;
 use crate::link::{Link, Measured};
 use crate::pacing::Debt;
+use crate::path::Path;
 use crate::resends::ResendAge;
 use crate::sdp::{self, MediaLine, ReadOffer};
 
@@ -118,6 +121,7 @@ pub(crate) enum Happening {
 pub(crate) struct PeerConfig {
     pub cert: DtlsCert,
     pub candidates: Vec<SocketAddr>,
+    pub tcp_candidates: Vec<SocketAddr>,
     /// Goes into the ICE user fragment, so that any worker knows the owner.
     pub shard: u8,
 }
@@ -158,6 +162,8 @@ pub(crate) struct Participant {
     pub ice_connected: bool,
     pub had_packet: bool,
     pub had_keyframe: bool,
+    /// How its media goes out, and where to; none before the first packet of it.
+    pub way: Option<(Path, SocketAddr)>,
     /// In the shard's list of participants to drain.
     pub touched: bool,
     /// What was written to it, or its deadline, asks for its clock to be moved.
@@ -196,6 +202,7 @@ impl Participant {
             ice_connected: false,
             had_packet: false,
             had_keyframe: false,
+            way: None,
             touched: false,
             is_behind: false,
             estimate: None,
@@ -257,7 +264,7 @@ impl Participant {
             }
         };
         self.receive_formats.clear();
-        let mut sdp = sdp::without_candidate_ufrags(&answer.to_sdp_string());
+        let mut sdp = sdp::candidates_to_tell(&answer.to_sdp_string());
         self.keep_shard_in_ufrag(&mut sdp, config.shard, rng);
         if self.role == Role::Viewer {
             sdp = sdp::one_stream(&sdp);
@@ -316,6 +323,14 @@ impl Participant {
                 Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red(), dependency })
             })
             .collect()
+    }
+
+    /// Whether packets with this payload type, either way, are video.
+    pub(crate) fn is_video(&self, pt: u8) -> bool {
+        let Some(rtc) = self.rtc.as_ref() else { return false };
+        let is = |p: Option<Pt>| p.is_some_and(|p| *p == pt);
+        let mut params = rtc.codec_config().params().iter();
+        params.any(|p| p.spec().codec.is_video() && (is(Some(p.pt())) || is(p.resend())))
     }
 
     /// What packets with this payload type from the client are.
@@ -501,6 +516,19 @@ impl Participant {
         Some((mid, rid))
     }
 
+    /// Its media goes another way now: what was measured is of the old one. Begins as for a new connection.
+    pub(crate) fn forget_link(&mut self) {
+        self.link = Link::default();
+        self.debt = Debt::default();
+        self.measured = None;
+        if self.estimate.is_some() {
+            self.estimate = Some(FIRST_ESTIMATE.as_u64());
+        }
+        if let Some(rtc) = self.rtc.as_mut() {
+            rtc.bwe().reset(FIRST_ESTIMATE);
+        }
+    }
+
     /// Spreads video over time at a little more than the estimate, as soon as that holds nothing up, or sends it as it comes.
     /// Audio is never held back.
     pub(crate) fn set_paced(&mut self, paced: bool, video: impl Iterator<Item = Mid>) {
@@ -611,6 +639,27 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         .build(now);
     for address in &config.candidates {
         if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
+            rtc.add_local_candidate(candidate);
+        }
+        // What comes through the own relay comes to this one. The stack sends over the nominated pair of the highest
+        // priority, and takes the client's side of it from a check (RFC 8445 section 7.1.1), which says 110 through a relay
+        // and 80 over TCP: the own side must say that a relay is the last resort. Clients are not told of it.
+        let (kind, foundation) = (CandidateKind::Host, String::from("relay"));
+        rtc.add_local_candidate(Candidate::from_parts(
+            foundation,
+            1,
+            Protocol::Tls,
+            1,
+            *address,
+            kind,
+            None,
+            None,
+            None,
+        ));
+    }
+    for address in &config.tcp_candidates {
+        // The stack gives them a lower priority than UDP: 90 for 126 (RFC 6544 section 4.2).
+        if let Ok(candidate) = Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build() {
             rtc.add_local_candidate(candidate);
         }
     }

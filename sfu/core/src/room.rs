@@ -181,6 +181,7 @@ impl Member {
             role,
             metadata: self.metadata.clone(),
             tracks: self.tracks(room).map(Track::info).collect(),
+            path: None,
             findings: self.doctor.findings(),
         }
     }

@@ -233,10 +233,14 @@ fn check_lines(role: Role, lines: &[MediaLine]) -> Result<(), OfferError> {
 }
 
 /// Leaves the `ufrag` extension out of an answer's candidates (RFC 8839 section 5.1): it repeats `a=ice-ufrag`, and the
-/// stack writes one that it drew before it was given its credentials.
-pub(crate) fn without_candidate_ufrags(answer: &str) -> String {
+/// stack writes one that it drew before it was given its credentials. Leaves out those where the own relay delivers to:
+/// they are nothing to send to.
+pub(crate) fn candidates_to_tell(answer: &str) -> String {
     let mut out = String::with_capacity(answer.len());
     for line in answer.lines() {
+        if line.starts_with("a=candidate:") && line.contains(" tls ") {
+            continue;
+        }
         let kept = if line.starts_with("a=candidate:") { line.split(" ufrag ").next().unwrap_or(line) } else { line };
         out.push_str(kept);
         out.push_str("\r\n");
@@ -329,10 +333,12 @@ mod tests {
     }
 
     #[test]
-    fn candidates_of_an_answer_carry_no_user_fragment() {
+    fn candidates_of_an_answer_carry_no_user_fragment_and_are_not_relayed() {
+        let relayed = "a=candidate:2 1 tls 1 127.0.0.1 3478 typ host ufrag abcd\r\n";
         let answer = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host ufrag abcd\r\na=ice-ufrag:efgh\r\n";
+        let answer = &answer.replace("a=ice", &format!("{relayed}a=ice"));
         let want = "v=0\r\na=candidate:1 1 udp 2130706175 127.0.0.1 3478 typ host\r\na=ice-ufrag:efgh\r\n";
-        assert_eq!(without_candidate_ufrags(answer), want);
+        assert_eq!(candidates_to_tell(answer), want);
     }
 
     #[test]

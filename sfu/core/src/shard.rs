@@ -5,6 +5,7 @@ mod allocation;
 mod commands;
 mod health;
 mod media;
+mod paths;
 mod queries;
 mod rooms;
 mod watching;
@@ -19,8 +20,8 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
 use str0m::ice::StunMessage;
-use str0m::net::{Protocol, Receive};
 
+use self::paths::{Origin, RELAYED, of_family};
 use self::rooms::Demand;
 use crate::allocator::Allocator;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId, Role};
@@ -32,8 +33,9 @@ use crate::room::{Member, Room};
 use crate::stats::Stats;
 use crate::timers::{Timer, Timers};
 
+pub use self::paths::path_of;
 pub use str0m::config::DtlsCert;
-pub use str0m::net::Transmit;
+pub use str0m::net::{Protocol, Transmit};
 
 /// How often speakers are looked at. Shorter than a syllable is of no use to the eye.
 const TICK: Duration = Duration::from_millis(200);
@@ -65,6 +67,8 @@ pub struct ShardConfig {
     pub cert: DtlsCert,
     /// The addresses told to clients as ICE candidates. Also taken as the local address of what comes in.
     pub candidates: Vec<SocketAddr>,
+    /// Likewise for ICE over TCP, passive (RFC 6544); none where no TCP port is listened on.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
     /// What a publisher over WHIP should send at most, in bits per second. More is told, not cut.
@@ -85,6 +89,22 @@ pub enum Input<'a> {
     },
     /// How hard the worker has to work: given about ten times a second, and when it falls behind or catches up.
     Pressure(Pressure),
+    /// A packet from a connection of the media TCP port, its frame (RFC 4571) taken off.
+    Stream {
+        /// Where the connection came from.
+        remote: SocketAddr,
+        /// Its bytes.
+        data: &'a [u8],
+    },
+    /// A datagram that a client has sent through the relay.
+    Relayed {
+        /// What stands for the client: [`crate::path::Relayed::address`].
+        remote: SocketAddr,
+        /// The announced address that it was sent to.
+        local: SocketAddr,
+        /// Its bytes.
+        data: &'a [u8],
+    },
     /// A command, with a number for its reply.
     Command {
         /// Comes back in [`Event::Reply`].
@@ -148,6 +168,8 @@ pub struct Shard {
     rooms: Slab<Room>,
     names: HashMap<Arc<str>, usize>,
     demux: Demux,
+    /// The connections of the media TCP port: their addresses are not those of UDP.
+    streams: Demux,
     timers: Timers,
     /// Whom the code that runs is about; a panic ends that participant.
     current: Option<usize>,
@@ -206,8 +228,12 @@ impl Shard {
     /// Likewise from a seed of full length. ICE passwords are drawn from it: outside of tests it must be secret.
     #[must_use]
     pub fn with_seed(config: ShardConfig, seed: [u8; 32], now: Instant) -> Self {
-        let peer_config =
-            PeerConfig { cert: config.cert.clone(), candidates: config.candidates.clone(), shard: config.number };
+        let peer_config = PeerConfig {
+            cert: config.cert.clone(),
+            candidates: config.candidates.clone(),
+            tcp_candidates: config.tcp_candidates.clone(),
+            shard: config.number,
+        };
         Self {
             config,
             peer_config,
@@ -218,6 +244,7 @@ impl Shard {
             rooms: Slab::new(),
             names: HashMap::new(),
             demux: Demux::default(),
+            streams: Demux::default(),
             timers: Timers::default(),
             current: None,
             touched: Vec::new(),
@@ -240,8 +267,18 @@ impl Shard {
         self.current = None;
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),
-            Input::Datagram { remote, data } => shard.on_datagram(remote, data),
             Input::Pressure(pressure) => shard.on_pressure(pressure),
+            Input::Datagram { remote, data } => {
+                let local = shard.local_for(remote);
+                shard.on_datagram(Origin { proto: Protocol::Udp, remote, local }, data);
+            }
+            Input::Stream { remote, data } => {
+                let local = of_family(&shard.config.tcp_candidates, remote);
+                shard.on_datagram(Origin { proto: Protocol::Tcp, remote, local }, data);
+            }
+            Input::Relayed { remote, local, data } => {
+                shard.on_datagram(Origin { proto: RELAYED, remote, local: Some(local) }, data);
+            }
             Input::Command { request, command } => shard.on_command(request, command),
         });
         while let Some(room) = self.demand.pop_first() {
@@ -268,6 +305,7 @@ impl Shard {
             if let Some(peer) = self.peers.try_remove(key) {
                 self.ids.remove(&peer.conn.id);
                 self.demux.remove(key);
+                self.streams.remove(key);
                 self.rooms.iter_mut().for_each(|(_, room)| room.members.retain(|k| *k != key));
             }
         }
@@ -309,21 +347,17 @@ impl Shard {
         self.timers.next()
     }
 
-    fn on_datagram(&mut self, remote: SocketAddr, data: &[u8]) {
+    fn on_datagram(&mut self, origin: Origin, data: &[u8]) {
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += data.len() as u64;
-        let Some(local) = self.local_for(remote) else {
-            self.stats.dropped_unknown += 1;
-            return;
-        };
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, data) else {
+        let Some(receive) = origin.receive(data) else {
             self.stats.dropped_unknown += 1;
             return;
         };
         let key = if is_stun(data) {
-            self.bind_by_stun(remote, local, data)
+            self.bind_by_stun(origin, data)
         } else {
-            let known = self.demux.by_address(remote);
+            let known = self.bound_to(origin);
             self.stats.dropped_unbound += u64::from(known.is_none());
             known
         };
@@ -340,37 +374,40 @@ impl Shard {
     }
 
     /// The participant that a STUN message is for, if its integrity holds. Binds the address to it.
-    fn bind_by_stun(&mut self, remote: SocketAddr, local: SocketAddr, data: &[u8]) -> Option<usize> {
-        let bound = self.check_stun(remote, local, data);
+    fn bind_by_stun(&mut self, origin: Origin, data: &[u8]) -> Option<usize> {
+        let bound = self.check_stun(origin, data);
         let Some(key) = bound else {
             self.stats.dropped_stun += 1;
             return None;
         };
-        if self.demux.is_exhausted(remote, key) {
+        let is_stream = origin.proto == Protocol::Tcp;
+        let table = if is_stream { &mut self.streams } else { &mut self.demux };
+        if table.is_exhausted(origin.remote, key) {
             self.stats.dropped_stun += 1;
             return None;
         }
-        let change = self.demux.bind(remote, key);
-        if change.new {
-            self.events.push_back(Event::AddressBound(remote));
+        let change = table.bind(origin.remote, key);
+        // A stream stays with one worker: nobody else has to know.
+        if change.new && !is_stream {
+            self.events.push_back(Event::AddressBound(origin.remote));
         }
-        if let Some(old) = change.evicted {
+        if let Some(old) = change.evicted.filter(|_| !is_stream) {
             self.events.push_back(Event::AddressReleased(old));
         }
         Some(key)
     }
 
-    fn check_stun(&self, remote: SocketAddr, local: SocketAddr, data: &[u8]) -> Option<usize> {
+    fn check_stun(&self, origin: Origin, data: &[u8]) -> Option<usize> {
         let message = StunMessage::parse(data).ok()?;
         let (ufrag, _) = message.split_username()?;
         let key = self.demux.by_ufrag(ufrag)?;
-        let receive = Receive::new(Protocol::Udp, remote, local, data).ok()?;
+        let receive = origin.receive(data)?;
         self.peers[key].conn.accepts(self.now, receive).then_some(key)
     }
 
     /// The own address that a client at `remote` was told: of the same family, the first announced.
     fn local_for(&self, remote: SocketAddr) -> Option<SocketAddr> {
-        self.config.candidates.iter().copied().find(|c| c.is_ipv4() == remote.is_ipv4())
+        of_family(&self.config.candidates, remote)
     }
 
     fn on_timeout(&mut self) {
@@ -427,7 +464,9 @@ impl Shard {
 
     fn drain(&mut self, key: usize) {
         let mut happenings = std::mem::take(&mut self.happenings);
+        let before = self.transmits.len();
         let wake = self.peers[key].conn.drain(self.now, &mut happenings, &mut self.transmits);
+        let moved = self.note_way(key, before);
         if let Some(at) = wake {
             self.timers.set(Timer::Stack(key), at.max(self.now));
         }
@@ -439,6 +478,9 @@ impl Shard {
         }
         happenings.clear();
         self.happenings = happenings;
+        if moved {
+            self.on_new_way(key);
+        }
     }
 
     fn on_happening(&mut self, key: usize, happening: Happening) {

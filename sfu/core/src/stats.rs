@@ -78,6 +78,15 @@ pub struct Stats {
     pub send_calls: u64,
     /// Datagrams dropped on their way from another worker's socket. Filled in by the worker.
     pub dropped_ring: u64,
+    /// Gauge: connections of the media TCP port, of all workers together. Filled in by the first worker, like the two that
+    /// follow.
+    pub streams: u64,
+    /// Connections turned away, because there were too many.
+    pub refused_streams: u64,
+    /// Packets given up that connections did not take in time: old video first.
+    pub dropped_stream: u64,
+    /// What the relay has come to. Filled in by the worker.
+    pub turn: crate::turn::TurnStats,
     /// How long the worker has worked, not waited. Filled in by the worker, like all that follows.
     pub busy: Duration,
     /// Gauge: the share of the last second or so that it worked, 0 to 1.

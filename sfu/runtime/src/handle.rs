@@ -1,7 +1,7 @@
 //! The handle of the running workers: what signaling calls.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex};
@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rand::TryRngCore;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{
     Answer, CloseReason, Command, Join, JoinError, Joined, Notice, Offer, OfferError, ParticipantId, Reply, RoomInfo,
@@ -16,10 +17,13 @@ use weir_core::api::{
 };
 use weir_core::shard::{Shard, ShardConfig, new_certificate};
 use weir_core::stats::Stats;
+use weir_core::turn::{Secret, Turn};
 use weir_core::watching::{ChoiceError, LayerChoice, Watched};
 
+use crate::relay::Relay;
 use crate::socket::{self, MediaSocket};
-use crate::worker::{Control, Link, Worker, queues};
+use crate::stream::{self, StreamKind, Streams};
+use crate::worker::{Control, Indirect, Link, Worker, queues};
 
 /// How many notices may wait for one session. A session that falls further behind is closed
 /// ([`CloseReason::SlowReader`]).
@@ -30,6 +34,10 @@ pub const NOTICE_QUEUE: usize = 1024;
 pub struct SfuConfig {
     /// Where to listen for media (UDP). Port 0 picks a free one.
     pub addr: SocketAddr,
+    /// Where to listen for connections: ICE over TCP, and STUN and TURN over TCP.
+    pub tcp: TcpPort,
+    /// The relay (TURN) on the media ports; none: it is off.
+    pub turn: Option<TurnSettings>,
     /// The addresses told to clients; port 0 stands for the port listened on. If empty, the listening address, which
     /// must not be unspecified then.
     pub announce: Vec<SocketAddr>,
@@ -41,12 +49,41 @@ pub struct SfuConfig {
     pub max_bitrate: u64,
 }
 
+/// The relay.
+#[derive(Debug, Clone)]
+pub struct TurnSettings {
+    /// What clients are told that the credentials are for.
+    pub realm: String,
+    /// What passwords are derived from; none: drawn at start, so that credentials end with the process.
+    pub secret: Option<Secret>,
+}
+
+/// The media TCP port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TcpPort {
+    /// Address and number of the UDP port.
+    #[default]
+    Same,
+    /// None.
+    Off,
+    /// This one. Port 0 picks a free one.
+    At(SocketAddr),
+}
+
 /// The workers could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The media port could not be bound.
     #[error("cannot listen for media on {addr}: {source}")]
     Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The media TCP port could not be bound.
+    #[error("cannot listen for media connections on {addr} (TCP): {source}; media.tcp = \"off\" does without")]
+    BindTcp {
         /// The address asked for.
         addr: SocketAddr,
         /// What the system said.
@@ -84,6 +121,9 @@ struct Inner {
     links: Vec<Link>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     local: SocketAddr,
+    tcp: Option<SocketAddr>,
+    streams: Arc<Streams>,
+    relay: Option<Relay>,
 }
 
 impl std::fmt::Debug for Sfu {
@@ -93,20 +133,24 @@ impl std::fmt::Debug for Sfu {
 }
 
 impl Sfu {
-    /// Binds the media port and starts the workers.
+    /// Binds the media ports and starts the workers. To be called within a tokio runtime, which carries the connections.
     pub fn start(config: SfuConfig) -> Result<Self, StartError> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = if config.workers == 0 { cores() } else { config.workers }.min(255);
         let bind = |source| StartError::Bind { addr: config.addr, source };
-        let sockets = socket::open(config.addr, count).map_err(bind)?;
+        let (sockets, listener) = open_ports(&config, count)?;
         let local = sockets[0].local_addr().map_err(bind)?;
+        let tcp = listener.as_ref().map(TcpListener::local_addr).transpose().map_err(bind)?;
         let candidates = candidates(&config, local)?;
+        let tcp_candidates = tcp.map(|tcp| tcp_candidates(&candidates, local, tcp)).unwrap_or_default();
         let cert = new_certificate();
         let mut ends = Vec::with_capacity(count);
         for _ in 0..count {
             ends.push(queues().map_err(StartError::Thread)?);
         }
         let links: Vec<Link> = ends.iter().map(|(link, _)| link.clone()).collect();
+        let streams = Arc::new(Streams::new(links.clone()));
+        let relay = config.turn.as_ref().map(|turn| Relay::new(turn, &candidates, &tcp_candidates)).transpose()?;
         let mut threads = Vec::with_capacity(count);
         for (number, (socket, (_, inbox))) in sockets.into_iter().zip(ends).enumerate() {
             let socket = MediaSocket::new(socket).map_err(|source| StartError::Bind { addr: local, source })?;
@@ -115,20 +159,53 @@ impl Sfu {
                 number,
                 cert: cert.clone(),
                 candidates: candidates.clone(),
+                tcp_candidates: tcp_candidates.clone(),
                 loudest: config.loudest,
                 max_bitrate: config.max_bitrate,
             };
             let shard = Shard::with_seed(shard_config, seed()?, Instant::now());
-            let worker = Worker::new(number, shard, socket, inbox, links.clone());
+            let turn = match &relay {
+                Some(relay) => Some(Turn::new(relay.config(number), seed()?, Instant::now())),
+                None => None,
+            };
+            let indirect = Indirect::new(turn, (number == 0).then(|| Arc::clone(&streams.counters)));
+            let worker = Worker::new(number, shard, indirect, socket, inbox, links.clone());
             let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));
             threads.push(thread.spawn(move || worker.run()).map_err(StartError::Thread)?);
         }
-        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local }) })
+        if let Some(listener) = listener {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(bind)?;
+            tokio::spawn(stream::accept(Arc::clone(&streams), listener));
+        }
+        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local, tcp, streams, relay }) })
     }
 
     /// The address that media is received on.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local
+    }
+
+    /// The address that media connections are taken on; none if that is turned off.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.inner.tcp
+    }
+
+    /// The relay; none if it is off.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.inner.relay.as_ref()
+    }
+
+    /// Carries a connection that another listener has accepted, as one of the media TCP port: ICE over TCP (RFC 6544), or
+    /// STUN and TURN (RFC 8656), told apart by its first packet. A TLS stream is handed over decrypted.
+    ///
+    /// `remote` is where the connection came from, `first` what was read of it already. Ends when the connection has ended,
+    /// which is at once if the bounds on connections are reached, within 10 s if nothing useful comes, and when the workers
+    /// stop. Sets no options of the socket: switch off Nagle's algorithm (`TCP_NODELAY`) before.
+    pub async fn serve_stream<S>(&self, stream: S, remote: SocketAddr, kind: StreamKind, first: Vec<u8>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.inner.streams.serve(stream, remote, kind, first).await;
     }
 
     /// The worker of a room. Every room lives whole on one, found from its name alone.
@@ -214,6 +291,7 @@ impl Sfu {
 
     /// Closes every participant with [`CloseReason::ServerShutdown`] and stops the workers.
     pub async fn shutdown(&self) {
+        self.inner.streams.stopping.cancel();
         for link in &self.inner.links {
             // A worker that has ended already is what is wanted.
             _ = ask(link, Command::Shutdown).await;
@@ -238,8 +316,38 @@ fn candidates(config: &SfuConfig, local: SocketAddr) -> Result<Vec<SocketAddr>, 
     Ok(config.announce.iter().map(with_port).collect())
 }
 
+/// Likewise of the TCP port. Behind a port that is announced as another one, both are forwarded alike.
+fn tcp_candidates(candidates: &[SocketAddr], local: SocketAddr, tcp: SocketAddr) -> Vec<SocketAddr> {
+    let same = tcp.port() == local.port();
+    candidates.iter().map(|udp| SocketAddr::new(udp.ip(), if same { udp.port() } else { tcp.port() })).collect()
+}
+
+/// How often any free port is looked for that is free for both UDP and TCP.
+const PORT_ATTEMPTS: usize = 32;
+
+/// The sockets of the workers, and the listener.
+fn open_ports(config: &SfuConfig, count: usize) -> Result<(Vec<UdpSocket>, Option<TcpListener>), StartError> {
+    let mut attempts = 1..=PORT_ATTEMPTS;
+    loop {
+        attempts.next();
+        let bind = |source| StartError::Bind { addr: config.addr, source };
+        let sockets = socket::open(config.addr, count).map_err(bind)?;
+        let at = match config.tcp {
+            TcpPort::Off => return Ok((sockets, None)),
+            TcpPort::Same => sockets[0].local_addr().map_err(bind)?,
+            TcpPort::At(addr) => addr,
+        };
+        match stream::open(at) {
+            Ok(listener) => return Ok((sockets, Some(listener))),
+            // Somebody else's TCP port has the number of the free UDP port: try another one.
+            Err(_) if config.addr.port() == 0 && config.tcp == TcpPort::Same && !attempts.is_empty() => {}
+            Err(source) => return Err(StartError::BindTcp { addr: at, source }),
+        }
+    }
+}
+
 /// A secret seed; ICE passwords are drawn from it.
-fn seed() -> Result<[u8; 32], StartError> {
+pub(crate) fn seed() -> Result<[u8; 32], StartError> {
     let mut seed = [0; 32];
     rand::rngs::OsRng.try_fill_bytes(&mut seed).map_err(|e| StartError::Randomness(e.to_string()))?;
     Ok(seed)

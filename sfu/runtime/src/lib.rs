@@ -4,9 +4,14 @@
 
 mod handle;
 mod load;
+mod relay;
 mod routes;
 mod socket;
+mod stream;
 mod worker;
 
-pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError};
-pub use weir_core::{allocator, api, doctor, stats, watching};
+pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError, TcpPort, TurnSettings};
+pub use relay::{CREDENTIAL_TTL, Relay};
+pub use stream::StreamKind;
+pub use weir_core::turn::{Credential, Secret as TurnSecret};
+pub use weir_core::{allocator, api, doctor, path, stats, watching};

@@ -1,5 +1,7 @@
 //! One worker thread: its socket, its shard, and the loop between them.
 
+mod indirect;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +12,15 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
-use weir_core::shard::{Input, Output, Shard};
+use weir_core::path::{Path, Relayed};
+use weir_core::shard::{Input, Output, Shard, path_of};
+use weir_core::turn::Client;
 
+pub(crate) use self::indirect::Indirect;
 use crate::load::Load;
 use crate::routes::Routes;
 use crate::socket::MediaSocket;
+use crate::stream::Connection;
 
 /// How many commands may wait for a worker.
 const CONTROL_QUEUE: usize = 4096;
@@ -45,11 +51,23 @@ pub(crate) enum Control {
     Stop,
 }
 
-/// A datagram that landed on another worker's socket.
-type Stray = (SocketAddr, Vec<u8>);
+/// What came in elsewhere and belongs to this worker.
+#[derive(Debug)]
+pub(crate) enum Stray {
+    /// A datagram that landed on another worker's socket.
+    Datagram(SocketAddr, Vec<u8>),
+    /// A packet of a connection.
+    Stream(Arc<Connection>, Vec<u8>),
+    /// A connection has ended.
+    Closed(Arc<Connection>),
+    /// A datagram out of another worker's relay: what stands for the client, and the own address it was sent to.
+    Relayed { from: SocketAddr, to: SocketAddr, data: Vec<u8> },
+    /// A datagram of another worker's shard that shall go through the relay of this one.
+    Wrap { from: SocketAddr, to: SocketAddr, video: bool, data: Vec<u8> },
+}
 
 /// How to reach a worker.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Link {
     control: SyncSender<Control>,
     ring: SyncSender<Stray>,
@@ -67,11 +85,33 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Puts something into the worker's ring; gives it back if the ring is full, and nothing if the worker has ended.
+    pub(crate) fn stray(&self, stray: Stray) -> Result<(), Option<Stray>> {
+        match self.ring.try_send(stray) {
+            Ok(()) => {
+                _ = self.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(stray)) => Err(Some(stray)),
+            Err(TrySendError::Disconnected(_)) => Err(None),
+        }
+    }
+}
+
 /// A worker's own ends, before its thread runs.
 pub(crate) struct Inbox {
     poll: Poll,
     control: Receiver<Control>,
     ring: Receiver<Stray>,
+}
+
+#[cfg(test)]
+impl Inbox {
+    /// What waits in the ring.
+    pub(crate) fn stray(&self) -> Option<Stray> {
+        self.ring.try_recv().ok()
+    }
 }
 
 /// Makes the queues of one worker.
@@ -93,6 +133,39 @@ impl Drop for AliveGuard {
     }
 }
 
+/// Takes datagrams to the shards that own the participants.
+struct Delivery<'a> {
+    shard: &'a mut Shard,
+    routes: &'a mut Routes,
+    links: &'a [Link],
+    me: u8,
+    dropped: &'a mut u64,
+}
+
+impl Delivery<'_> {
+    /// `relayed_to`: of what came through the relay, the own address that it was sent to.
+    fn take(&mut self, now: Instant, remote: SocketAddr, relayed_to: Option<SocketAddr>, data: &[u8]) {
+        let shard = &*self.shard;
+        let is_mine = |address| shard.is_bound(address);
+        let owner = if self.links.len() == 1 { None } else { self.routes.owner(now, self.me, remote, data, is_mine) };
+        let Some(link) = owner.and_then(|owner| self.links.get(usize::from(owner))) else {
+            return self.shard.handle(
+                now,
+                match relayed_to {
+                    None => Input::Datagram { remote, data },
+                    Some(local) => Input::Relayed { remote, local, data },
+                },
+            );
+        };
+        let data = data.to_vec();
+        let stray = match relayed_to {
+            None => Stray::Datagram(remote, data),
+            Some(to) => Stray::Relayed { from: remote, to, data },
+        };
+        *self.dropped += u64::from(link.stray(stray).is_err());
+    }
+}
+
 /// A worker, ready to run.
 pub(crate) struct Worker {
     number: u8,
@@ -105,6 +178,7 @@ pub(crate) struct Worker {
     next_request: u64,
     sessions: HashMap<ParticipantId, mpsc::Sender<Arc<Notice>>>,
     routes: Routes,
+    indirect: Indirect,
     /// Routes that another worker's full queue has not taken yet.
     unsent_routes: Vec<(usize, Control)>,
     /// Who has to leave, and why: sessions that did not read their notices, or that nobody holds any more.
@@ -117,7 +191,14 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(number: u8, shard: Shard, socket: MediaSocket, inbox: Inbox, links: Vec<Link>) -> Self {
+    pub(crate) fn new(
+        number: u8,
+        shard: Shard,
+        indirect: Indirect,
+        socket: MediaSocket,
+        inbox: Inbox,
+        links: Vec<Link>,
+    ) -> Self {
         Self {
             number,
             shard,
@@ -128,6 +209,7 @@ impl Worker {
             next_request: 0,
             sessions: HashMap::new(),
             routes: Routes::default(),
+            indirect,
             unsent_routes: Vec::new(),
             leaving: Vec::new(),
             joining: None,
@@ -160,8 +242,9 @@ impl Worker {
         }
     }
 
-    fn wait(&self) -> Option<Duration> {
-        let (at, _) = self.shard.poll_timeout()?;
+    fn wait(&mut self) -> Option<Duration> {
+        let sweep = self.indirect.relay().and_then(|relay| relay.poll_timeout());
+        let at = self.shard.poll_timeout().map(|(at, _)| at).into_iter().chain(sweep).min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
@@ -172,6 +255,7 @@ impl Worker {
             self.load.on_deadline(began, at);
             self.shard.handle(began, Input::Timeout);
         }
+        self.sweep_relay(began);
         let mut more = false;
         let mut datagrams = 0;
         for batch in 1..=MAX_BATCHES {
@@ -200,9 +284,17 @@ impl Worker {
     /// Datagrams that landed on other workers' sockets. True if there may be more.
     fn take_strays(&mut self, now: Instant, datagrams: &mut usize) -> bool {
         for _ in 0..MAX_STRAYS {
-            let Ok((remote, data)) = self.inbox.ring.try_recv() else { return false };
+            let Ok(stray) = self.inbox.ring.try_recv() else { return false };
             *datagrams += 1;
-            self.shard.handle(now, Input::Datagram { remote, data: &data });
+            match stray {
+                Stray::Datagram(remote, data) => self.shard.handle(now, Input::Datagram { remote, data: &data }),
+                Stray::Stream(connection, data) => self.on_stream(now, connection, &data),
+                Stray::Closed(connection) => self.on_stream_closed(now, &connection),
+                Stray::Relayed { from, to, data } => {
+                    self.shard.handle(now, Input::Relayed { remote: from, local: to, data: &data });
+                }
+                Stray::Wrap { from, to, video, data } => self.wrap(now, from, to, video, &data),
+            }
         }
         true
     }
@@ -222,20 +314,18 @@ impl Worker {
 
     /// One batch from the socket: how many buffers it filled. Counts the datagrams in them.
     fn receive(&mut self, now: Instant, datagrams: &mut usize) -> usize {
-        let Self { shard, socket, routes, links, ring_dropped, number, .. } = self;
+        let Self { shard, socket, routes, links, ring_dropped, number, indirect, .. } = self;
+        let mut delivery = Delivery { shard, routes, links, me: *number, dropped: ring_dropped };
         socket.receive(|remote, data| {
             *datagrams += 1;
-            let is_mine = |address| shard.is_bound(address);
-            let owner = if links.len() == 1 { None } else { routes.owner(now, *number, remote, data, is_mine) };
-            match owner.and_then(|o| links.get(usize::from(o))) {
-                None => shard.handle(now, Input::Datagram { remote, data }),
-                Some(link) => {
-                    if link.ring.try_send((remote, data.to_vec())).is_ok() {
-                        _ = link.waker.wake();
-                    } else {
-                        *ring_dropped += 1;
-                    }
+            if Relayed::stands_at(remote) {
+                // Nobody is there: somebody pretends to be a client of the relay.
+            } else if indirect.takes(data) {
+                if let Some((from, to, data)) = indirect.unwrap(now, Client::Udp(remote), data) {
+                    delivery.take(now, from, Some(to), data);
                 }
+            } else {
+                delivery.take(now, remote, None, data);
             }
         })
     }
@@ -269,10 +359,14 @@ impl Worker {
     fn flush(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
-                Output::Transmit(transmit) => self.socket.queue(transmit.destination, &transmit.contents),
+                Output::Transmit(transmit) => match path_of(&transmit) {
+                    Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
+                    path => self.send_indirect(path, &transmit),
+                },
                 Output::Event(event) => self.on_event(event),
             }
         }
+        self.send_answers();
         self.socket.send_queued();
     }
 
@@ -307,6 +401,7 @@ impl Worker {
             stats.dropped_send = self.socket.sent.dropped;
             stats.send_calls = self.socket.sent.runs;
             stats.dropped_ring = self.ring_dropped;
+            self.indirect.add_stats(stats);
             stats.busy = self.load.busy;
             stats.load = self.load.ratio(Instant::now());
             stats.batches = self.load.batches;

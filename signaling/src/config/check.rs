@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use weir_sfu::TcpPort;
+
 use super::Config;
 
 /// The least a signing secret may hold, in bytes: as long as the hash (RFC 7518, section 3.2).
@@ -22,6 +24,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut say = |path, message: String| findings.push(Finding { path, message });
     check_keys(config, &mut say);
     check_addresses(config, &mut say);
+    check_turn(config, &mut say);
     check_http(config, &mut say);
     check_overflow(config, &mut say);
     check_numbers(config, &mut say);
@@ -55,6 +58,12 @@ fn check_addresses(config: &Config, say: &mut impl FnMut(&'static str, String)) 
             say(path, mend_public_bind(path, &addr.to_string(), port));
         }
     }
+    if let TcpPort::At(addr) = config.media.tcp.0
+        && config.development()
+        && !addr.ip().to_canonical().is_loopback()
+    {
+        say("media.tcp", mend_public_bind("media.tcp", &addr.to_string(), addr.port()));
+    }
     if config.media.addr.ip().is_unspecified() && config.media.announce.is_empty() {
         let port = config.media.addr.port();
         let message = format!(
@@ -80,6 +89,24 @@ pub fn mend_public_bind(path: &str, addr: &str, port: u16) -> String {
 /// 256 random bits, as text to paste.
 pub(crate) fn fresh_secret() -> String {
     crate::auth::random_text::<32>()
+}
+
+/// Longer, and the first answer to a client is longer than what it asks twice.
+const MAX_REALM_BYTES: usize = 32;
+const MIN_TURN_SECRET_BYTES: usize = 16;
+
+fn check_turn(config: &Config, say: &mut impl FnMut(&'static str, String)) {
+    let realm = &config.turn.realm;
+    if realm.is_empty() || realm.len() > MAX_REALM_BYTES || !realm.bytes().all(|byte| byte.is_ascii_graphic()) {
+        say("turn.realm", format!("must be 1 to {MAX_REALM_BYTES} ASCII letters, such as a domain"));
+    }
+    if let Some(secret) = &config.turn.secret
+        && secret.expose().len() < MIN_TURN_SECRET_BYTES
+    {
+        let length = secret.expose().len();
+        let message = format!("has {length} bytes, at least {MIN_TURN_SECRET_BYTES} are needed");
+        say("turn.secret", format!("{message}; a fresh one: {}", fresh_secret()));
+    }
 }
 
 fn check_http(config: &Config, say: &mut impl FnMut(&'static str, String)) {

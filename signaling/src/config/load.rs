@@ -192,7 +192,7 @@ fn is_of_kubernetes(rest: &str) -> bool {
 
 fn env_path(rest: &str) -> String {
     let lower = rest.to_ascii_lowercase();
-    let sections = ["http", "media", "rooms", "limits", "telemetry"];
+    let sections = ["http", "media", "turn", "rooms", "limits", "telemetry"];
     for section in sections {
         if let Some(field) = lower.strip_prefix(section).and_then(|field| field.strip_prefix('_')) {
             return format!("{section}.{field}");

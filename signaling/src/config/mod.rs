@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use weir_sfu::TcpPort;
 
 pub use check::{Finding, check, mend_public_bind};
 pub use load::{ConfigError, Flags, Sources, load, of_kubernetes};
@@ -23,6 +24,8 @@ pub struct Config {
     pub http: Http,
     /// The media port and its threads.
     pub media: Media,
+    /// The relay on the media ports.
+    pub turn: Turn,
     /// What holds for every room.
     pub rooms: Rooms,
     /// Bounds that keep one client from starving the others.
@@ -76,6 +79,8 @@ impl Http {
 pub struct Media {
     /// Where to listen, UDP.
     pub addr: SocketAddr,
+    /// Where to listen for connections, TCP.
+    pub tcp: MediaTcp,
     /// The addresses told to clients; empty: [`Media::addr`].
     pub announce: Vec<SocketAddr>,
     /// Worker threads; 0: one per core.
@@ -84,7 +89,60 @@ pub struct Media {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478), announce: Vec::new(), workers: 0 }
+        Self {
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478),
+            tcp: MediaTcp::default(),
+            announce: Vec::new(),
+            workers: 0,
+        }
+    }
+}
+
+/// The media TCP port: `same` address and number as UDP, `off`, or an address of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MediaTcp(pub TcpPort);
+
+impl TryFrom<String> for MediaTcp {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match &*text {
+            "same" => Ok(Self(TcpPort::Same)),
+            "off" => Ok(Self(TcpPort::Off)),
+            _ => text
+                .parse()
+                .map(|addr| Self(TcpPort::At(addr)))
+                .map_err(|_| format!("\"{text}\" is not a socket address, nor \"same\" or \"off\"")),
+        }
+    }
+}
+
+impl From<MediaTcp> for String {
+    fn from(tcp: MediaTcp) -> Self {
+        match tcp.0 {
+            TcpPort::Same => Self::from("same"),
+            TcpPort::Off => Self::from("off"),
+            TcpPort::At(addr) => addr.to_string(),
+        }
+    }
+}
+
+/// The relay on the media ports. It relays to this server alone, so it needs no care.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// What clients are told that the credentials are for.
+    pub realm: String,
+    /// What credentials are derived from, at least 16 bytes; none: drawn at start.
+    pub secret: Option<Secret>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { enabled: true, realm: String::from("weir"), secret: None }
     }
 }
 

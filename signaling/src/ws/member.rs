@@ -18,6 +18,7 @@ use super::link::{Cut, Link};
 use super::outgoing::{RoomLimits, ServerMessage, SlotLimits};
 use crate::app::App;
 use crate::error::{Code, Problem};
+use crate::ice::{self, IceServers};
 use crate::telemetry::Journey;
 
 /// How long media goes on without a WebSocket.
@@ -26,6 +27,8 @@ const RESUME_GRACE: Duration = Duration::from_secs(15);
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// A WebSocket that has said nothing for so long, not even a pong, is taken for dropped.
 const SILENCE: Duration = Duration::from_secs(40);
+/// How often a member gets new credentials for the relay: one that has to look for another way needs some that hold.
+const RENEW_EVERY: Duration = weir_sfu::CREDENTIAL_TTL.checked_div(5).unwrap().saturating_mul(4);
 /// How long the workers may take to answer an offer.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the workers may take to confirm that somebody left.
@@ -131,11 +134,12 @@ impl Member {
     }
 
     async fn greet(&mut self, mut link: Link, others: &[ParticipantInfo]) -> Result<Link, Next> {
+        let servers = self.ice_servers();
         let joined = ServerMessage::Joined {
             participant: self.session.id(),
             room: &self.room,
             participants: others,
-            ice_servers: self.app.config.ice_servers.iter().map(Into::into).collect(),
+            servers: &servers,
             resume: &self.resume,
             limits: RoomLimits {
                 slots: SlotLimits { audio: self.app.config.rooms.loudest, video: MAX_VIDEO_SLOTS },
@@ -146,6 +150,10 @@ impl Member {
             Ok(()) => Ok(link),
             Err(cut) => Err(self.cut_off(cut)),
         }
+    }
+
+    fn ice_servers(&self) -> IceServers {
+        ice::servers(&self.app, &self.session.id().to_string())
     }
 
     /// The room as it stands; the slots follow as notices, and then all is as ever.
@@ -168,6 +176,7 @@ impl Member {
     async fn attached(&mut self, mut link: Link) -> Next {
         let mut heard = Instant::now();
         let mut ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
+        let mut renew = tokio::time::interval_at(heard + RENEW_EVERY, RENEW_EVERY);
         loop {
             let sent = tokio::select! {
                 notice = self.session.next() => match notice.as_deref() {
@@ -204,6 +213,10 @@ impl Member {
                 socket = self.sockets.recv() => match socket {
                     Some(socket) => return Next::Switch(socket),
                     None => return Next::End(CloseReason::Internal, Some(link)),
+                },
+                _ = renew.tick() => match self.app.sfu.relay() {
+                    Some(_) => link.send(&ServerMessage::IceServers { servers: &self.ice_servers() }).await,
+                    None => Ok(()),
                 },
                 _ = ping.tick() => match heard.elapsed() < SILENCE {
                     true => link.ping().await,

@@ -8,8 +8,8 @@ use weir_sfu::api::{
     TrackInfo,
 };
 
-use crate::config::IceServer;
 use crate::error::{Code, Problem};
+use crate::ice::IceServers;
 
 /// What the server says.
 #[derive(Debug, Serialize)]
@@ -19,9 +19,15 @@ pub(super) enum ServerMessage<'a> {
         participant: ParticipantId,
         room: &'a str,
         participants: &'a [ParticipantInfo],
-        ice_servers: Vec<IceServerInfo<'a>>,
+        #[serde(flatten)]
+        servers: &'a IceServers,
         resume: &'a str,
         limits: RoomLimits,
+    },
+    /// Credentials for later, in place of those of `joined`.
+    IceServers {
+        #[serde(flatten)]
+        servers: &'a IceServers,
     },
     Answer {
         id: &'a Number,
@@ -121,26 +127,6 @@ impl<'a> ServerMessage<'a> {
     }
 }
 
-/// One entry of `iceServers`, as `RTCPeerConnection` takes it.
-#[derive(Debug, Serialize)]
-pub(super) struct IceServerInfo<'a> {
-    pub(super) urls: [&'a str; 1],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) username: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) credential: Option<&'a str>,
-}
-
-impl<'a> From<&'a IceServer> for IceServerInfo<'a> {
-    fn from(server: &'a IceServer) -> Self {
-        Self {
-            urls: [&server.url],
-            username: server.username.as_deref(),
-            credential: server.credential.as_ref().map(|credential| credential.expose()),
-        }
-    }
-}
-
 /// `limits` of `joined`.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct RoomLimits {
@@ -194,17 +180,16 @@ mod tests {
 
     #[test]
     fn joined_has_the_documented_form() {
-        let server = IceServer { url: "stun:h".into(), username: None, credential: None };
         let joined = ServerMessage::Joined {
             participant: ParticipantId(1),
             room: "demo",
             participants: &[],
-            ice_servers: vec![(&server).into()],
+            servers: &IceServers::default(),
             resume: "word",
             limits: RoomLimits { slots: SlotLimits { audio: 3, video: 49 }, participants: 100 },
         };
         let want = json!({"type": "joined", "participant": "p0000000000000001", "room": "demo", "participants": [],
-            "iceServers": [{"urls": ["stun:h"]}], "resume": "word",
+            "iceServers": [], "relayServers": [], "resume": "word",
             "limits": {"slots": {"audio": 3, "video": 49}, "participants": 100}});
         assert_eq!(to_json(&joined), want);
     }

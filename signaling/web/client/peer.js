@@ -5,6 +5,7 @@
 
 import { WeirError } from '/assets/client/errors.js';
 import { describeLines, startLine } from '/assets/client/lines.js';
+import { Pulse } from '/assets/client/pulse.js';
 
 /**
  * @typedef {import('/assets/client/protocol.js').Kind} Kind
@@ -25,7 +26,8 @@ import { describeLines, startLine } from '/assets/client/lines.js';
  * @typedef {'new' | 'connected' | 'interrupted'} MediaState
  *
  * @typedef {object} PeerOptions
- * @property {RTCIceServer[]} iceServers
+ * @property {() => RTCIceServer[]} iceServers with credentials that still hold
+ * @property {RTCIceTransportPolicy} iceTransportPolicy
  * @property {{audio: number, video: number}} slots
  * @property {Map<string, Line>} lines
  * @property {(message: {type: 'offer', sdp: string, tracks: ReturnType<typeof describeLines>}) => Promise<Answer>} offer
@@ -51,13 +53,20 @@ export class Peer {
   #answered = false;
   #restarts = 0;
   #timer = 0;
+  /** @type {Pulse} */ #pulse;
   #closed = false;
 
   /** @param {PeerOptions} options */
   constructor(options) {
     this.#options = options;
     if (typeof RTCPeerConnection === 'undefined') throw new WeirError('unsupported-browser');
-    this.pc = new RTCPeerConnection({ iceServers: options.iceServers, bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
+    this.pc = new RTCPeerConnection({
+      iceServers: options.iceServers(),
+      iceTransportPolicy: options.iceTransportPolicy,
+      bundlePolicy: 'max-bundle',
+      rtcpMuxPolicy: 'require',
+    });
+    this.#pulse = new Pulse(this.pc, () => this.#onSilence());
     this.pc.addEventListener('iceconnectionstatechange', () => this.#onIce());
     this.pc.addEventListener('connectionstatechange', () => {
       // ICE works and the connection failed all the same: DTLS did, and a restart does not mend that.
@@ -95,7 +104,7 @@ export class Peer {
    */
   negotiate({ iceRestart = false } = {}) {
     this.#dirty = true;
-    if (iceRestart && this.#answered) this.pc.restartIce();
+    if (iceRestart && this.#answered) this.#restartIce();
     const turn = this.#negotiation.then(() => this.#offer());
     this.#negotiation = turn.catch(() => {});
     return turn;
@@ -111,6 +120,7 @@ export class Peer {
   close() {
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#pulse.stop();
     this.pc.close();
   }
 
@@ -164,6 +174,7 @@ export class Peer {
       case 'completed':
         clearTimeout(this.#timer);
         this.#restarts = 0;
+        this.#pulse.start();
         this.#options.onMedia('connected');
         break;
       case 'disconnected':
@@ -175,6 +186,24 @@ export class Peer {
         this.#restartIn(0);
         break;
     }
+  }
+
+  /** Nothing comes back, well before the browser calls it disconnected. */
+  #onSilence() {
+    const { iceConnectionState } = this.pc;
+    if (this.#closed || !this.#options.canOffer()) return;
+    if (iceConnectionState !== 'connected' && iceConnectionState !== 'completed') return;
+    this.negotiate({ iceRestart: true }).catch((error) => console.warn('weir: ICE restart', error));
+  }
+
+  #restartIce() {
+    try {
+      this.pc.setConfiguration({ ...this.pc.getConfiguration(), iceServers: this.#options.iceServers() });
+    } catch (error) {
+      // Old browsers cannot: they go on with the servers that they have.
+      console.warn('weir: ICE servers', error);
+    }
+    this.pc.restartIce();
   }
 
   /** @param {number} ms */

@@ -38,6 +38,7 @@
  * @property {string} room
  * @property {Participant[]} participants the others
  * @property {RTCIceServer[]} iceServers
+ * @property {RTCIceServer[]} relayServers for `iceTransportPolicy: 'relay'` in place of `iceServers`
  * @property {string} resume
  * @property {Limits} limits
  *
@@ -68,6 +69,7 @@
  * @property {number} [height] device pixels
  * @property {number} [priority] 0 to 255, higher first
  *
+ * @typedef {{type: 'ice-servers', iceServers: RTCIceServer[], relayServers: RTCIceServer[]}} IceServers credentials for later
  * @typedef {{type: 'answer', id: number, sdp: string, tracks: {mid: string, id: string}[]}} Answer
  * @typedef {{type: 'participant-joined' | 'participant-updated', participant: Participant}} ParticipantMessage
  * @typedef {{type: 'participant-left', participant: string, reason: string}} ParticipantLeft
@@ -83,7 +85,7 @@
  * @typedef {{type: 'closed', reason: string}} Closed
  * @typedef {{type: 'pong', id?: number}} Pong
  *
- * @typedef {Joined | Answer | ParticipantMessage | ParticipantLeft | TrackPublished | TrackUnpublished | TrackMuted
+ * @typedef {Joined | IceServers | Answer | ParticipantMessage | ParticipantLeft | TrackPublished | TrackUnpublished | TrackMuted
  *   | Slots | Speakers | Layers | Quality | Connection | ErrorMessage | Closed | Pong} ServerMessage
  */
 

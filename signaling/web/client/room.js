@@ -32,6 +32,7 @@ import { View } from '/assets/client/view.js';
  * @property {MediaStreamTrack | null} [microphone]
  * @property {MediaStreamTrack | null} [camera]
  * @property {{audio?: number, video?: number}} [slots] 3 audio and 9 video by default
+ * @property {RTCIceTransportPolicy} [iceTransportPolicy] `relay`: over the server's relay only
  *
  * @typedef {'idle' | 'connecting' | 'connected' | 'reconnecting' | 'closed'} RoomState
  *
@@ -85,6 +86,8 @@ export class Room extends Emitter {
   );
   #stats = new StatsReader();
   #wantedSlots = DEFAULT_SLOTS;
+  /** @type {RTCIceTransportPolicy} */ #policy = 'all';
+  /** As told last: credentials are short-lived. @type {RTCIceServer[]} */ #iceServers = [];
   #rejoins = 0;
   #joinedAt = 0;
   #mutedAt = 0;
@@ -112,7 +115,7 @@ export class Room extends Emitter {
    * @returns {Promise<this>}
    * @throws {WeirError}
    */
-  async join({ url = location.origin, room, name, token, metadata, microphone = null, camera = null, slots = {} }) {
+  async join({ url = location.origin, room, name, token, metadata, microphone = null, camera = null, slots = {}, iceTransportPolicy = 'all' }) {
     if (this.state !== 'idle') throw new WeirError('unknown', 'a Room joins once; make a new one');
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(room)) throw new WeirError('bad-room-name', room);
     if (typeof RTCPeerConnection === 'undefined') throw new WeirError('unsupported-browser');
@@ -120,6 +123,7 @@ export class Room extends Emitter {
     this.#wantedSlots = { ...DEFAULT_SLOTS, ...slots };
     if (microphone) this.#setLine('microphone', microphone);
     if (camera) this.#setLine('camera', camera);
+    this.#policy = iceTransportPolicy;
     this.#setState('connecting');
     this.#signal = new Signal({
       url: signalUrl(url, room),
@@ -361,13 +365,15 @@ export class Room extends Emitter {
    */
   async #begin(joined) {
     this.#forgetPeer();
+    this.#learnServers(joined);
     this.id = joined.participant;
     this.limits = joined.limits ?? null;
     this.#joinedAt = performance.now();
     this.#roster.replace(joined.participants);
     this.#wantedSlots = this.#withinLimits(this.#wantedSlots);
     const peer = new Peer({
-      iceServers: joined.iceServers ?? [],
+      iceServers: () => this.#iceServers,
+      iceTransportPolicy: this.#policy,
       slots: this.#wantedSlots,
       lines: this.lines,
       canOffer: () => this.#signal?.open ?? false,
@@ -394,6 +400,7 @@ export class Room extends Emitter {
   async #onBack(joined, resumed) {
     try {
       if (resumed && joined.participant === this.id) {
+        this.#learnServers(joined);
         this.#roster.replace(joined.participants);
         this.#clearSlots((slot) => slot.participant !== null && !this.participants.has(slot.participant));
         for (const line of this.lines.values()) this.#sayMuted(line);
@@ -456,6 +463,9 @@ export class Room extends Emitter {
         break;
       case 'layers':
         this.#onLayers(message);
+        break;
+      case 'ice-servers':
+        this.#learnServers(message);
         break;
       case 'connection':
         this.emit('connection', { state: message.state });
@@ -532,6 +542,11 @@ export class Room extends Emitter {
     if (line.track) line.track.enabled = false;
     line.muted = true;
     this.emit('local', { line });
+  }
+
+  /** @param {{iceServers?: RTCIceServer[], relayServers?: RTCIceServer[]}} told */
+  #learnServers({ iceServers = [], relayServers = [] }) {
+    this.#iceServers = this.#policy === 'relay' ? relayServers : iceServers;
   }
 
   /** @param {MediaState} media */

@@ -2,6 +2,8 @@
  * What `getStats` says, gathered by slot and by published layer.
  */
 
+import { selectedPair } from '/assets/client/pulse.js';
+
 /**
  * @typedef {object} SlotStats
  * @property {string} mid
@@ -46,6 +48,7 @@
  * @property {number | null} availableOutgoingBitrate bit/s
  * @property {string} local type of this side's candidate: host, srflx, prflx, relay
  * @property {string} protocol udp or tcp
+ * @property {string} path how media goes: udp, tcp, turn/udp, turn/tcp, turn/tls; `''` while not known
  * @property {number} receivedBitrate bit/s
  * @property {number} sentBitrate bit/s
  *
@@ -138,16 +141,14 @@ export class StatsReader {
    * @returns {TransportStats}
    */
   #transport(all, report) {
-    const transport = all.find((entry) => entry.type === 'transport');
-    const pair =
-      report.get(transport?.selectedCandidatePairId) ??
-      all.find((entry) => entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded');
+    const pair = selectedPair(report);
     const local = report.get(pair?.localCandidateId);
     return {
       roundTripTime: pair?.currentRoundTripTime ?? null,
       availableOutgoingBitrate: pair?.availableOutgoingBitrate ?? null,
       local: local?.candidateType ?? '',
       protocol: local?.protocol ?? '',
+      path: pathOf(local),
       receivedBitrate: pair ? this.#rate(`${pair.id} in`, pair.bytesReceived ?? 0) : 0,
       sentBitrate: pair ? this.#rate(`${pair.id} out`, pair.bytesSent ?? 0) : 0,
     };
@@ -167,6 +168,12 @@ export class StatsReader {
     this.#counters.set(id, { bytes, at, rate });
     return rate;
   }
+}
+
+/** @param {{candidateType?: string, protocol?: string, relayProtocol?: string} | undefined} local candidate in use */
+function pathOf(local) {
+  if (local?.candidateType === 'relay') return `turn/${local.relayProtocol || 'udp'}`;
+  return local?.protocol ?? '';
 }
 
 /**

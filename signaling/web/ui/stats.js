@@ -59,7 +59,7 @@ export class StatsPanel {
       `receiving ${formatBitrate(transport.receivedBitrate)}`,
       `sending ${formatBitrate(transport.sentBitrate)}`,
       transport.roundTripTime === null ? '' : `round trip ${Math.round(transport.roundTripTime * 1000)} ms`,
-      transport.protocol ? `${transport.protocol.toUpperCase()}${transport.local === 'relay' ? ' over TURN' : ''}` : '',
+      transport.path ? `over ${transport.path.toUpperCase()}` : '',
     ]
       .filter(Boolean)
       .join('  ·  ');

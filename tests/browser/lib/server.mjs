@@ -41,14 +41,15 @@ function freeUdpPort() {
 /**
  * @param {string} name of the log file
  * @param {{[variable: string]: string}} [settings] `WEIR_…` variables
+ * @param {string} [mediaHost] where media is received; what is not loopback needs keys
  * @returns {Promise<{url: string, mediaPort: number, logFile: string, stop: () => Promise<void>}>}
  */
-export async function startServer(name, settings = {}) {
+export async function startServer(name, settings = {}, mediaHost = '127.0.0.1') {
   const [http, media] = await Promise.all([freeTcpPort(), freeUdpPort()]);
   const url = `http://127.0.0.1:${http}`;
   const logFile = join(OUT, `${name}.server.log`);
   const log = createWriteStream(logFile);
-  const args = ['serve', '--http', `127.0.0.1:${http}`, '--media', `127.0.0.1:${media}`];
+  const args = ['serve', '--http', `127.0.0.1:${http}`, '--media', `${mediaHost}:${media}`];
   // Defaults, whatever the settings of who runs the tests.
   const env = Object.fromEntries(Object.entries(process.env).filter(([variable]) => !variable.startsWith('WEIR_')));
   const child = spawn(BINARY, args, { cwd: OUT, env: { ...env, ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });

@@ -6,14 +6,17 @@
 //! | [`allocate`] | slots, estimates and times |
 //! | [`inspect`] | payloads of every codec |
 //! | [`descriptor`] | the dependency descriptors of one stream |
+//! | [`relay`] | what clients of the relay send, and how time passes |
 
 mod allocate;
 mod bytes;
 mod parsers;
 mod publisher;
 mod receiver;
+mod relay;
 mod rewrite;
 
 pub use allocate::allocate;
 pub use parsers::{descriptor, inspect};
+pub use relay::relay;
 pub use rewrite::rewrite;

@@ -122,6 +122,7 @@ impl World {
             number: 0,
             cert: certificate(),
             candidates: vec![server],
+            tcp_candidates: Vec::new(),
             loudest: 3,
             max_bitrate: 8_000_000,
         };

@@ -139,6 +139,7 @@ impl World {
             number: 0,
             cert: new_certificate(),
             candidates: vec![server],
+            tcp_candidates: Vec::new(),
             loudest: 3,
             max_bitrate: 8_000_000,
         };

@@ -56,7 +56,7 @@ impl Shard {
                 Some(Reply::Done(done))
             }
             Command::CloseRoom(name, reason) => Some(Reply::Done(self.close_room(&name, reason))),
-            Command::Rooms(name) => Some(Reply::Rooms(self.describe_rooms(name.as_deref()))),
+            Command::Rooms(name) => Some(Reply::Rooms(self.describe_rooms_with_paths(name.as_deref()))),
             Command::Resume(id) => Some(Reply::Rooms(self.resume(id))),
             Command::Subscriptions(room, id) => {
                 let key = self.key_in(&room, id);

@@ -36,6 +36,16 @@ impl Shard {
             .collect()
     }
 
+    /// As an administrator sees them.
+    pub(super) fn describe_rooms_with_paths(&self, name: Option<&str>) -> Vec<RoomInfo> {
+        let mut rooms = self.describe_rooms(name);
+        for participant in rooms.iter_mut().flat_map(|room| &mut room.participants) {
+            participant.path =
+                self.ids.get(&participant.id).and_then(|key| self.peers[*key].conn.way.map(|(path, _)| path));
+        }
+        rooms
+    }
+
     pub(super) fn describe_subscriptions(&self, key: usize) -> Vec<SubscriptionInfo> {
         let peer = &self.peers[key];
         let room = &self.rooms[peer.conn.room];

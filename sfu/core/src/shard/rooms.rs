@@ -353,6 +353,7 @@ impl Shard {
         for address in self.demux.remove(key) {
             self.events.push_back(Event::AddressReleased(address));
         }
+        self.streams.remove(key);
         if reason != CloseReason::Internal {
             peer.conn.close();
             peer.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);

@@ -61,6 +61,7 @@ impl Net {
             number: 3,
             cert: new_certificate(),
             candidates: vec![server],
+            tcp_candidates: Vec::new(),
             loudest: 3,
             max_bitrate: 8_000_000,
         };

@@ -19,8 +19,8 @@ use super::task::{Held, Ice};
 use super::{Protocol, SDP, content_type, events, layer};
 use crate::app::App;
 use crate::auth::{self, Claims};
-use crate::config::IceServer;
 use crate::error::{Code, Problem};
+use crate::ice;
 use crate::limits::{MAX_SDP_BYTES, read_text};
 use crate::telemetry::Journey;
 
@@ -108,14 +108,15 @@ async fn start(app: &Arc<App>, protocol: Protocol, join: Join, permit: OwnedSema
     journey.answered(&answer);
     let secret = auth::random_text::<24>();
     let location = format!("/{}/{room}/{secret}", protocol.name());
-    let ice = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
-    let mut headers = created_headers(&location, &ice.etag(), &app.config.ice_servers);
+    let ice_session = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
+    let mut headers = created_headers(&location, &ice_session.etag());
+    ice::add_links(&mut headers, &ice::servers(app, &session.id().to_string()).ice_servers);
     if protocol == Protocol::Whep {
         let links = [events::link(&location), layer::link(&location)];
         links.iter().for_each(|link| _ = HeaderValue::from_str(link).map(|value| headers.append(header::LINK, value)));
     }
     let held = Held { protocol, room, identity, session, journey, offer: sdp, permit };
-    app.sdp_sessions.hold(app, secret, held, ice);
+    app.sdp_sessions.hold(app, secret, held, ice_session);
     Ok(created(headers, answer.sdp))
 }
 
@@ -143,7 +144,7 @@ async fn negotiate(session: &Session, sdp: &str, journey: &Journey) -> Result<we
     Ok(answered.unwrap_or(Err(SfuError::Overloaded))??)
 }
 
-fn created_headers(location: &str, etag: &str, ice_servers: &[IceServer]) -> HeaderMap {
+fn created_headers(location: &str, etag: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -154,23 +155,7 @@ fn created_headers(location: &str, etag: &str, ice_servers: &[IceServer]) -> Hea
             headers.insert(name, value);
         }
     }
-    for server in ice_servers {
-        if let Ok(value) = HeaderValue::from_str(&ice_link(server)) {
-            headers.append(header::LINK, value);
-        }
-    }
     headers
-}
-
-/// RFC 9725, section 4.6.
-fn ice_link(server: &IceServer) -> String {
-    let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-    let mut link = format!("<{}>; rel=\"ice-server\"", server.url);
-    if let (Some(username), Some(credential)) = (&server.username, &server.credential) {
-        let (username, credential) = (quoted(username), quoted(credential.expose()));
-        link += &format!("; username=\"{username}\"; credential=\"{credential}\"; credential-type=\"password\"");
-    }
-    link
 }
 
 fn created(headers: HeaderMap, sdp: String) -> Response {
@@ -180,22 +165,6 @@ fn created(headers: HeaderMap, sdp: String) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
-
-    #[test]
-    fn ice_servers_become_links() {
-        let turn = IceServer {
-            url: String::from("turn:h:3478?transport=udp"),
-            username: Some(String::from("u\"v")),
-            credential: Some(Secret::new("c")),
-        };
-        let want = "<turn:h:3478?transport=udp>; rel=\"ice-server\"; username=\"u\\\"v\"; credential=\"c\"; \
-                    credential-type=\"password\"";
-        assert_eq!(ice_link(&turn), want);
-        let headers = created_headers("/whip/r/s", "\"abcd\"", &[turn.clone(), turn]);
-        assert_eq!(headers.get_all(header::LINK).iter().count(), 2);
-        assert_eq!(headers[header::ETAG], "\"abcd\"");
-    }
 
     #[tokio::test]
     async fn what_is_no_offer_is_refused_before_anybody_joins() {

@@ -11,7 +11,9 @@ use super::super::{Answered, Source, fragment};
 use super::task::Resource;
 use super::{Protocol, content_type};
 use crate::app::App;
+use crate::auth;
 use crate::error::{Code, Problem};
+use crate::ice;
 use crate::limits::{MAX_FRAGMENT_BYTES, read_text};
 
 /// `GET` and `HEAD`: empty, as RFC 9725 section 4.1 reserves them.
@@ -86,7 +88,10 @@ pub(super) async fn patch(
     };
     let restarted = resource.restart(expected, ufrag, pwd).await?;
     let headers = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
-    Ok((headers, restarted.fragment).into_response())
+    let mut response = (headers, restarted.fragment).into_response();
+    // Those of the creation allocate no more by now.
+    ice::add_links(response.headers_mut(), &ice::servers(&app, &auth::random_text::<8>()).ice_servers);
+    Ok(response)
 }
 
 /// `If-Match` (RFC 9110, section 13.1.1).
