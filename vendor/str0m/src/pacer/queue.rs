@@ -102,6 +102,17 @@ impl QueueSnapshot {
         self.priority = self.priority.min(other.priority);
     }
 
+    /// Take note that one packet of the queue was sent after the snapshot was made.
+    pub fn count_off(&mut self, now: Instant) {
+        self.packet_count -= 1;
+        self.last_emitted = Some(now);
+        if self.packet_count == 0 {
+            self.byte_size = 0;
+            self.first_unsent = None;
+            self.priority = QueuePriority::Empty;
+        }
+    }
+
     pub fn total_queue_time(&self, now: Instant) -> Duration {
         self.total_queue_time_origin + self.packet_count * (now - self.created_at)
     }
