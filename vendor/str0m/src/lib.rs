@@ -1633,6 +1633,15 @@ impl Rtc {
             return Ok(Some(Output::Timeout(self.poll_timeout())));
         }
 
+        // A burst of media: the packet before came from here, and nothing was put in since.
+        if self.readiness.wants_only_media() {
+            if let Some(transmit) = self.poll_media() {
+                return Ok(Some(Output::Transmit(transmit)));
+            }
+            self.readiness.clear_events();
+            return Ok(Some(Output::Timeout(self.poll_timeout())));
+        }
+
         while let Some(e) = self.ice.poll_event() {
             match e {
                 IceAgentEvent::IceRestart(_) => {
@@ -1873,11 +1882,7 @@ impl Rtc {
 
         if let Some(send) = &self.send_addr {
             // These can only be sent after we got an ICE connection.
-            let datagram = None
-                .or_else(|| self.dtls.poll_packet())
-                .or_else(|| self.session.poll_datagram(self.last_now));
-
-            if let Some(contents) = datagram {
+            if let Some(contents) = self.dtls.poll_packet() {
                 let t = net::Transmit {
                     proto: send.proto,
                     source: send.source,
@@ -1885,6 +1890,10 @@ impl Rtc {
                     contents,
                 };
                 return Ok(Some(Output::Transmit(t)));
+            }
+            if let Some(transmit) = self.poll_media() {
+                self.readiness.reached_media();
+                return Ok(Some(Output::Transmit(transmit)));
             }
         } else {
             // Don't allow accumulated feedback to build up indefinitely
@@ -1894,6 +1903,17 @@ impl Rtc {
         self.readiness.clear_events();
 
         Ok(Some(Output::Timeout(self.poll_timeout())))
+    }
+
+    fn poll_media(&mut self) -> Option<net::Transmit> {
+        let send = self.send_addr.as_ref()?;
+        let contents = self.session.poll_datagram(self.last_now)?;
+        Some(net::Transmit {
+            proto: send.proto,
+            source: send.source,
+            destination: send.destination,
+            contents,
+        })
     }
 
     // Called only after the output pipeline has drained.

@@ -151,6 +151,9 @@ impl Drop for Mutation<'_> {
 pub(crate) struct Readiness {
     events: bool,
     timeout: bool,
+    /// Everything that goes before media was polled, and had nothing to give, since the
+    /// last wake.
+    only_media: bool,
 }
 
 impl Readiness {
@@ -159,11 +162,23 @@ impl Readiness {
         Readiness {
             events: true,
             timeout: true,
+            only_media: false,
         }
     }
 
     pub(crate) fn wants_events(&self) -> bool {
         self.events
+    }
+
+    /// What is left to give is media (and RTCP): the walk over all that goes before it
+    /// can be left out.
+    pub(crate) fn wants_only_media(&self) -> bool {
+        self.only_media
+    }
+
+    /// The walk came as far as the media, and found nothing before it.
+    pub(crate) fn reached_media(&mut self) {
+        self.only_media = true;
     }
 
     pub(crate) fn wants_timeout(&self) -> bool {
@@ -172,6 +187,7 @@ impl Readiness {
 
     pub(crate) fn clear_events(&mut self) {
         self.events = false;
+        self.only_media = false;
     }
 
     pub(crate) fn clear_timeout(&mut self) {
@@ -218,6 +234,7 @@ impl Wake<'_> {
 impl Drop for Wake<'_> {
     fn drop(&mut self) {
         self.readiness.events |= self.events;
+        self.readiness.only_media &= !self.events;
         self.readiness.timeout |= self.timeout;
     }
 }
@@ -228,6 +245,7 @@ impl Readiness {
         Self {
             events: false,
             timeout: false,
+            only_media: false,
         }
     }
 }
