@@ -39,7 +39,8 @@ pub(crate) struct Reading {
     pub seen: Seen,
     descriptor: Option<Descriptor>,
     primary: Option<Arc<[u8]>>,
-    ext: ExtensionValues,
+    /// Shared by all who receive it, as the payload is.
+    ext: Arc<ExtensionValues>,
 }
 
 /// An incoming packet, read once for all who receive it.
@@ -67,7 +68,7 @@ pub(crate) struct Incoming<'a> {
     pub payload: &'a Arc<[u8]>,
     /// For receivers without RED: the primary payload.
     pub primary: Option<&'a Arc<[u8]>>,
-    pub ext: &'a ExtensionValues,
+    pub ext: &'a Arc<ExtensionValues>,
     /// Contributing sources, at most 15.
     pub csrc: &'a [u32],
     /// When it was captured, by this shard's clock.
@@ -90,7 +91,7 @@ impl Reading {
                 None => (None, None),
             },
         };
-        Self { seen, descriptor, primary, ext: forwarded_extensions(packet.ext) }
+        Self { seen, descriptor, primary, ext: Arc::new(forwarded_extensions(packet.ext)) }
     }
 
     /// The packet for those who receive it. `captured` is when, by this shard's clock.

@@ -135,7 +135,7 @@ pub(crate) struct OutPacket {
     pub time: u32,
     pub wallclock: Instant,
     pub marker: bool,
-    pub ext: ExtensionValues,
+    pub ext: Arc<ExtensionValues>,
     /// Contributing sources, at most 15.
     pub csrc: Box<[u32]>,
     pub nackable: bool,

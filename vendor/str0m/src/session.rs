@@ -1253,28 +1253,31 @@ impl Session {
         let receipt = stream.poll_packet(now, exts, twcc, params, buf)?;
 
         let PacketReceipt {
-            header,
+            ssrc,
+            header_len,
             seq_no,
             is_padding,
             payload_size,
         } = receipt;
 
-        trace!(payload_size, is_padding, "Poll RTP: {:?}", header);
+        trace!(payload_size, is_padding, ?ssrc, ?seq_no, "Poll RTP");
 
         #[cfg(feature = "_internal_dont_use_log_stats")]
         {
             let kind = if is_padding { "padding" } else { "media" };
 
-            crate::log_stat!("PACKET_SENT", header.ssrc, payload_size, kind);
+            crate::log_stat!("PACKET_SENT", ssrc, payload_size, kind);
         }
 
         self.pacer.register_send(now, payload_size.into(), midrid);
 
         if let Some(raw_packets) = &mut self.raw_packets {
-            raw_packets.push_back(Box::new(RawPacket::RtpTx(header.clone(), buf.clone())));
+            if let Some(header) = RtpHeader::parse(buf, exts) {
+                raw_packets.push_back(Box::new(RawPacket::RtpTx(header, buf.clone())));
+            }
         }
 
-        let protected = srtp_tx.protect_rtp(buf, &header, *seq_no);
+        let protected = srtp_tx.seal_rtp(buf, header_len, ssrc, *seq_no as u16, *seq_no);
 
         if twcc_enabled {
             let packet_id = if let Some(cluster) = cluster_id {
@@ -1291,7 +1294,7 @@ impl Session {
             bwe.on_media_sent(payload_size.into(), is_padding, now);
         }
 
-        if !is_padding && !header.ssrc.is_probe() {
+        if !is_padding && !ssrc.is_probe() {
             self.media_bytes_tx += payload_size as u64;
         }
 
@@ -1551,7 +1554,8 @@ impl Session {
 }
 
 pub struct PacketReceipt {
-    pub header: RtpHeader,
+    pub ssrc: Ssrc,
+    pub header_len: usize,
     pub seq_no: SeqNo,
     pub is_padding: bool,
     pub payload_size: usize,

@@ -536,11 +536,33 @@ impl ExtensionMap {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn write_to(
         &self,
         ext_buf: &mut [u8],
         ev: &ExtensionValues,
         form: ExtensionsForm,
+    ) -> usize {
+        self.write_each(ext_buf, form, |ext, buf| ext.write_to(buf, ev))
+    }
+
+    /// As [`ExtensionMap::write_to`], with the values that belong to one hop from `hop`.
+    pub(crate) fn write_with(
+        &self,
+        ext_buf: &mut [u8],
+        ev: &ExtensionValues,
+        hop: &HopValues,
+        form: ExtensionsForm,
+    ) -> usize {
+        self.write_each(ext_buf, form, |ext, buf| ext.write_with(buf, ev, hop))
+    }
+
+    #[inline]
+    fn write_each(
+        &self,
+        ext_buf: &mut [u8],
+        form: ExtensionsForm,
+        write: impl Fn(&Extension, &mut [u8]) -> Option<usize>,
     ) -> usize {
         let orig_len = ext_buf.len();
         let mut b = ext_buf;
@@ -549,7 +571,7 @@ impl ExtensionMap {
             if let Some(v) = x {
                 match form {
                     ExtensionsForm::OneByte => {
-                        if let Some(n) = v.ext.write_to(&mut b[1..], ev) {
+                        if let Some(n) = write(&v.ext, &mut b[1..]) {
                             assert!(n <= 16);
                             assert!(n > 0);
                             b[0] = (idx as u8 + 1) << 4 | (n as u8 - 1);
@@ -557,7 +579,7 @@ impl ExtensionMap {
                         }
                     }
                     ExtensionsForm::TwoByte => {
-                        if let Some(n) = v.ext.write_to(&mut b[2..], ev) {
+                        if let Some(n) = write(&v.ext, &mut b[2..]) {
                             b[0] = (idx + 1) as u8;
                             b[1] = n as u8;
                             b = &mut b[2 + n..];
@@ -620,7 +642,51 @@ impl ExtensionMap {
     }
 }
 
+/// What is put into the header anew each time a packet is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HopValues {
+    pub mid: Option<Mid>,
+    pub rid: Option<Rid>,
+    pub rid_repair: Option<Rid>,
+    pub abs_send_time: Option<Instant>,
+    pub transport_cc: Option<u16>,
+}
+
+fn write_id(buf: &mut [u8], id: &[u8]) -> Option<usize> {
+    buf[..id.len()].copy_from_slice(id);
+    Some(id.len())
+}
+
+/// The time within 64 seconds, 6 bits for seconds and 18 for the decimals.
+fn fixed_point_6_18(time: Instant) -> u32 {
+    // This should be a 64 second offset from unix epoch.
+    let dur = time.to_unix_duration();
+    let fraction = (u64::from(dur.subsec_micros()) << 18) / 1_000_000;
+    ((dur.as_secs() as u32) & 0x3f) << 18 | fraction as u32
+}
+
 impl Extension {
+    /// As [`Extension::write_to`], with the values that belong to one hop from `hop`.
+    #[inline]
+    fn write_with(&self, buf: &mut [u8], ev: &ExtensionValues, hop: &HopValues) -> Option<usize> {
+        use Extension::*;
+        match self {
+            AbsoluteSendTime => {
+                let time_24 = fixed_point_6_18(hop.abs_send_time?);
+                buf[..3].copy_from_slice(&time_24.to_be_bytes()[1..]);
+                Some(3)
+            }
+            TransportSequenceNumber => {
+                buf[..2].copy_from_slice(&hop.transport_cc?.to_be_bytes());
+                Some(2)
+            }
+            RtpStreamId => write_id(buf, hop.rid?.characters()),
+            RepairedRtpStreamId => write_id(buf, hop.rid_repair?.characters()),
+            RtpMid => write_id(buf, hop.mid?.characters()),
+            _ => self.write_to(buf, ev),
+        }
+    }
+
     pub(crate) fn write_to(&self, buf: &mut [u8], ev: &ExtensionValues) -> Option<usize> {
         use Extension::*;
         match self {
@@ -629,15 +695,7 @@ impl Extension {
                 // wraps around at 64 seconds.
 
                 // We assume the Instant is absolute.
-                let time_abs = ev.abs_send_time?;
-
-                // This should be a 64 second offset from unix epoch.
-                let dur = time_abs.to_unix_duration();
-
-                // Rebase to the 6.18 format.
-                let time_24 = MediaTime::from(dur)
-                    .rebase(Frequency::FIXED_POINT_6_18)
-                    .numer() as u32;
+                let time_24 = fixed_point_6_18(ev.abs_send_time?);
 
                 buf[..3].copy_from_slice(&time_24.to_be_bytes()[1..]);
                 Some(3)
@@ -714,22 +772,13 @@ impl Extension {
                 Some(13)
             }
             RtpStreamId => {
-                let v = ev.rid?;
-                let l = v.len();
-                buf[..l].copy_from_slice(v.as_bytes());
-                Some(l)
+                write_id(buf, ev.rid?.characters())
             }
             RepairedRtpStreamId => {
-                let v = ev.rid_repair?;
-                let l = v.len();
-                buf[..l].copy_from_slice(v.as_bytes());
-                Some(l)
+                write_id(buf, ev.rid_repair?.characters())
             }
             RtpMid => {
-                let v = ev.mid?;
-                let l = v.len();
-                buf[..l].copy_from_slice(v.as_bytes());
-                Some(l)
+                write_id(buf, ev.mid?.characters())
             }
             FrameMarking => {
                 let v = ev.frame_mark?;

@@ -1,6 +1,6 @@
 #![allow(clippy::unusual_byte_groupings)]
 
-use super::ext::{ExtensionMap, ExtensionValues, ExtensionsForm};
+use super::ext::{ExtensionMap, ExtensionValues, ExtensionsForm, HopValues};
 use super::{MAX_BLANK_PADDING_PAYLOAD_SIZE, Pt, SeqNo, Ssrc};
 
 /// Parsed header from an RTP packet.
@@ -36,13 +36,28 @@ pub struct RtpHeader {
     pub header_len: usize,
 }
 
-impl RtpHeader {
+/// The header of a packet to send: what the packet has, and what is made when it is sent.
+pub(crate) struct TxHeader<'a> {
+    pub has_padding: bool,
+    pub has_extension: bool,
+    pub marker: bool,
+    pub payload_type: Pt,
+    pub sequence_number: u16,
+    pub timestamp: u32,
+    pub ssrc: Ssrc,
+    pub csrc: &'a [u32],
+    pub ext_vals: &'a ExtensionValues,
+    /// Instead of those in `ext_vals`.
+    pub hop: HopValues,
+}
+
+impl TxHeader<'_> {
     pub(crate) fn write_to(&self, buf: &mut [u8], exts: &ExtensionMap) -> usize {
-        assert!(self.csrc_count <= 15, "CSRC count must be <= 15");
+        assert!(self.csrc.len() <= 15, "CSRC count must be <= 15");
         buf[0] = 0b10_0_0_0000
             | if self.has_padding { 1 << 5 } else { 0 }
             | if self.has_extension { 1 << 4 } else { 0 }
-            | (self.csrc_count as u8);
+            | (self.csrc.len() as u8);
 
         assert!(*self.payload_type <= 127);
         buf[1] = *self.payload_type & 0b0111_1111 | if self.marker { 1 << 7 } else { 0 };
@@ -51,18 +66,17 @@ impl RtpHeader {
         buf[4..8].copy_from_slice(&self.timestamp.to_be_bytes());
         buf[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
 
-        let csrc_len = self.csrc_count * 4;
-        for i in 0..self.csrc_count {
+        for (i, csrc) in self.csrc.iter().enumerate() {
             let offset = 12 + i * 4;
-            buf[offset..offset + 4].copy_from_slice(&self.csrc[i].to_be_bytes());
+            buf[offset..offset + 4].copy_from_slice(&csrc.to_be_bytes());
         }
 
-        let ext_start = 12 + csrc_len;
-        let exts_form = exts.form(&self.ext_vals);
+        let ext_start = 12 + self.csrc.len() * 4;
+        let exts_form = exts.form(self.ext_vals);
         buf[ext_start..ext_start + 2].copy_from_slice(&exts_form.serialize());
 
         let ext_buf = &mut buf[ext_start + 4..];
-        let mut ext_len = exts.write_to(ext_buf, &self.ext_vals, exts_form);
+        let mut ext_len = exts.write_with(ext_buf, self.ext_vals, &self.hop, exts_form);
 
         let pad = 4 - ext_len % 4;
         if pad < 4 {
@@ -76,6 +90,33 @@ impl RtpHeader {
         buf[ext_start + 2..ext_start + 4].copy_from_slice(&bede_len.to_be_bytes());
 
         ext_start + 4 + ext_len
+    }
+}
+
+impl RtpHeader {
+    #[cfg(any(test, feature = "_internal_test_exports"))]
+    pub(crate) fn write_to(&self, buf: &mut [u8], exts: &ExtensionMap) -> usize {
+        let ext = &self.ext_vals;
+        let hop = HopValues {
+            mid: ext.mid,
+            rid: ext.rid,
+            rid_repair: ext.rid_repair,
+            abs_send_time: ext.abs_send_time,
+            transport_cc: ext.transport_cc,
+        };
+        let header = TxHeader {
+            has_padding: self.has_padding,
+            has_extension: self.has_extension,
+            marker: self.marker,
+            payload_type: self.payload_type,
+            sequence_number: self.sequence_number,
+            timestamp: self.timestamp,
+            ssrc: self.ssrc,
+            csrc: &self.csrc[..self.csrc_count],
+            ext_vals: ext,
+            hop,
+        };
+        header.write_to(buf, exts)
     }
 
     fn do_pad(buf: &mut [u8], from: usize, pad: usize) {

@@ -19,6 +19,12 @@ macro_rules! str_id {
                 $id(arr)
             }
 
+            /// The characters of the id, up to the spaces that fill it up.
+            pub(crate) fn characters(&self) -> &[u8] {
+                let end = self.0.iter().position(|b| *b == b' ').unwrap_or($num);
+                &self.0[..end]
+            }
+
             /// Converts an array of bytes to an id.
             pub const fn from_array(a: [u8; $num]) -> $id {
                 $id(a)

@@ -7,6 +7,7 @@ pub(crate) use seq_no_window::SeqNoWindow;
 
 mod ext;
 pub use ext::{AbsCaptureTime, UserExtensionValues, VideoOrientation};
+pub(crate) use ext::HopValues;
 pub use ext::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
 mod dir;
@@ -18,6 +19,7 @@ pub use mtime::MediaTime;
 
 mod header;
 pub use header::RtpHeader;
+pub(crate) use header::TxHeader;
 pub(crate) use header::{extend_u7, extend_u8, extend_u15, extend_u16, extend_u32};
 
 mod srtp;

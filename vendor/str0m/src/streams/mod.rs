@@ -13,7 +13,7 @@ use crate::packet::Vp8Patch;
 use crate::rtp_::MidRid;
 use crate::rtp_::Ssrc;
 use crate::rtp_::{Bitrate, Pt};
-use crate::rtp_::{DlrrItem, Rtcp, RtcpFb, RtpHeader};
+use crate::rtp_::{DlrrItem, ExtensionValues, Rtcp, RtcpFb, RtpHeader};
 use crate::rtp_::{MediaTime, SenderInfo};
 use crate::rtp_::{Mid, Rid, SeqNo};
 use crate::util::already_happened;
@@ -99,22 +99,55 @@ pub struct StreamPaused {
 /// 255 is out of range for a real PT, which is 7 bit.
 const BLANK_PACKET_DEFAULT_PT: Pt = Pt::new_with_value(255);
 
-impl RtpPacket {
-    fn blank() -> RtpPacket {
-        RtpPacket {
+/// A packet in the send queue or in the resend cache.
+///
+/// Hundreds are held for each receiver, so it has only what is not made anew each time it is
+/// sent. What an SFU sends to many receivers is shared: the payload, and the header extensions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TxPacket {
+    pub seq_no: SeqNo,
+    /// When it was enqueued. See [`RtpPacket::timestamp`].
+    pub timestamp: Instant,
+    /// RTP time as in the header.
+    pub time: u32,
+    pub payload_type: Pt,
+    pub marker: bool,
+    pub nackable: bool,
+    pub vp8_patch: Option<Vp8Patch>,
+    pub payload: Arc<[u8]>,
+    pub ext_vals: Option<Arc<ExtensionValues>>,
+    /// Few packets have contributing sources.
+    pub csrc: Option<Box<Csrc>>,
+}
+
+/// Contributing sources and how many of them there are.
+pub(crate) type Csrc = ([u32; 15], usize);
+
+impl TxPacket {
+    fn blank() -> TxPacket {
+        TxPacket {
             seq_no: 0.into(),
-            time: MediaTime::from_90khz(0),
-            header: RtpHeader {
-                payload_type: BLANK_PACKET_DEFAULT_PT,
-                ..Default::default()
-            },
-            payload: Arc::default(), // This payload is never used. See RtpHeader::create_padding_packet
-            vp8_patch: None,
-            nackable: false,
-            last_sender_info: None,
             timestamp: already_happened(),
+            time: 0,
+            payload_type: BLANK_PACKET_DEFAULT_PT,
+            marker: false,
+            nackable: false,
+            vp8_patch: None,
+            payload: Arc::default(), // This payload is never used. See RtpHeader::create_padding_packet
+            ext_vals: None,
+            csrc: None,
         }
     }
+
+    pub(crate) fn csrc(&self) -> &[u32] {
+        self.csrc.as_ref().map_or(&[], |c| &c.0[..c.1])
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn a_packet_to_send_is_small() {
+    assert!(std::mem::size_of::<TxPacket>() <= 88);
 }
 
 /// Holder of incoming/outgoing encoded streams.

@@ -16,9 +16,9 @@ use crate::pacer::QueueSnapshot;
 use crate::pacer::QueueState;
 use crate::packet::Vp8Patch;
 use crate::rtp_::MidRid;
-use crate::rtp_::{Bitrate, Descriptions, Extension, ExtensionMap, ExtensionValues, Frequency};
+use crate::rtp_::{Bitrate, Descriptions, ExtensionMap, ExtensionValues, Frequency};
 use crate::rtp_::{MAX_BLANK_PADDING_PAYLOAD_SIZE, Sdes, SdesType};
-use crate::rtp_::{MediaTime, Mid, NackEntry, ReportList, Rtcp, RtpHeader};
+use crate::rtp_::{HopValues, MediaTime, Mid, NackEntry, ReportList, Rtcp, RtpHeader, TxHeader};
 use crate::rtp_::{Pt, Rid, RtcpFb, SenderInfo, SenderReport, Ssrc};
 use crate::rtp_::{SRTP_BLOCK_SIZE, SeqNo};
 use crate::session::PacketReceipt;
@@ -26,7 +26,7 @@ use crate::stats::StatsSnapshot;
 use crate::util::value_history::ValueHistory;
 use crate::util::{InstantExt, already_happened, not_happening};
 
-use super::RtpPacket;
+use super::{Csrc, TxPacket};
 use super::rtx_cache::RtxCache;
 use super::send_queue::SendQueue;
 use super::send_stats::StreamTxStats;
@@ -139,7 +139,7 @@ pub struct StreamTx {
     padding: usize,
 
     /// Dummy packet for resends. Used between poll_packet and poll_packet_padding
-    blank_packet: RtpPacket,
+    blank_packet: TxPacket,
 
     /// Cache of sent packets to be able to answer to NACKs as well as
     /// sending spurious resends as padding.
@@ -194,11 +194,10 @@ pub struct RtpWrite {
     time: u32,
     wallclock: Instant,
     marker: bool,
-    ext_vals: ExtensionValues,
+    ext_vals: Option<Arc<ExtensionValues>>,
     nackable: bool,
     payload: Arc<[u8]>,
-    csrc_count: usize,
-    csrc: [u32; 15],
+    csrc: Option<Box<Csrc>>,
     vp8_patch: Option<Vp8Patch>,
 }
 
@@ -299,11 +298,10 @@ impl RtpWrite {
             time,
             wallclock,
             marker: false,
-            ext_vals: ExtensionValues::default(),
+            ext_vals: None,
             nackable: false,
             payload: payload.into(),
-            csrc_count: 0,
-            csrc: [0; 15],
+            csrc: None,
             vp8_patch: None,
         }
     }
@@ -314,9 +312,9 @@ impl RtpWrite {
         self
     }
 
-    /// Set RTP header extension values.
-    pub fn ext_vals(mut self, ext_vals: ExtensionValues) -> Self {
-        self.ext_vals = ext_vals;
+    /// Set RTP header extension values. An `Arc` of them may be shared by many packets.
+    pub fn ext_vals(mut self, ext_vals: impl Into<Arc<ExtensionValues>>) -> Self {
+        self.ext_vals = Some(ext_vals.into());
         self
     }
 
@@ -334,9 +332,11 @@ impl RtpWrite {
     pub fn csrc(mut self, csrc: &[u32]) -> Self {
         assert!(csrc.len() <= 15, "CSRC count must be <= 15");
 
-        self.csrc = [0; 15];
-        self.csrc[..csrc.len()].copy_from_slice(csrc);
-        self.csrc_count = csrc.len();
+        self.csrc = (!csrc.is_empty()).then(|| {
+            let mut sources = [0; 15];
+            sources[..csrc.len()].copy_from_slice(csrc);
+            Box::new((sources, csrc.len()))
+        });
         self
     }
 
@@ -378,7 +378,7 @@ impl StreamTx {
             unpaced: None,
             resends: VecDeque::new(),
             padding: 0,
-            blank_packet: RtpPacket::blank(),
+            blank_packet: TxPacket::blank(),
             rtx_cache: RtxCache::new(2000, DEFAULT_RTX_CACHE_DURATION),
             rtx_ratio_cap: DEFAULT_RTX_RATIO_CAP,
             last_sender_report: already_happened(),
@@ -500,7 +500,6 @@ impl StreamTx {
             ext_vals,
             nackable,
             payload,
-            csrc_count,
             csrc,
             vp8_patch,
         } = rtp;
@@ -516,29 +515,18 @@ impl StreamTx {
             );
         }
 
-        // This 1 in clock frequency will be fixed in poll_output.
-        let media_time = MediaTime::from_secs(time as u64);
         self.rtp_and_wallclock = Some((time, wallclock));
 
-        let header = RtpHeader {
-            csrc_count,
-            sequence_number: *seq_no as u16,
-            marker,
-            payload_type: pt,
-            timestamp: time,
-            ssrc: self.ssrc,
-            csrc,
-            ext_vals,
-            ..Default::default()
-        };
-
-        let packet = RtpPacket {
+        let packet = TxPacket {
             seq_no,
-            time: media_time,
-            header,
+            time,
+            payload_type: pt,
+            marker,
             payload,
             vp8_patch,
             nackable,
+            ext_vals,
+            csrc,
             // The overall idea for str0m is to only drive time forward from handle_input. If we
             // used a "now" argument to write_rtp(), we effectively get a second point that also need
             // to move time forward _for all of Rtc_ – that's too complicated.
@@ -547,9 +535,6 @@ impl StreamTx {
             // in handle_timeout() we delegate to self.send_queue.handle_timeout() to mark the enqueued
             // timestamp of all packets that are about to be sent.
             timestamp: not_happening(),
-
-            // This is only relevant for incoming RTP packets.
-            last_sender_info: None,
         };
 
         self.send_queue.push(packet);
@@ -573,6 +558,7 @@ impl StreamTx {
         if is_probe && twcc.is_none() {
             return None;
         }
+        let ssrc_main = self.ssrc;
         let ssrc_rtx = self.rtx;
         let remote_acked_ssrc = self.remote_acked_ssrc;
         let remote_acked_rtx_ssrc = self.remote_acked_rtx_ssrc;
@@ -588,27 +574,8 @@ impl StreamTx {
 
         let pop_send_queue = next.kind == NextPacketKind::Regular;
 
-        // Need the header for the receipt and modifications
-        // TODO: Can we remove this?
-        let header_ref = &mut next.pkt.header;
-
-        // <https://webrtc.googlesource.com/src/+/refs/heads/main/modules/rtp_rtcp/source/rtp_sender.cc#537>
-        // BUNDLE requires that the receiver "bind" the received SSRC to the values
-        // in the MID and/or (R)RID header extensions if present. Therefore, the
-        // sender can reduce overhead by omitting these header extensions once it
-        // knows that the receiver has "bound" the SSRC.
-        // <snip>
-        // The algorithm here is fairly simple: Always attach a MID and/or RID (if
-        // configured) to the outgoing packets until an RTCP receiver report comes
-        // back for this SSRC. That feedback indicates the receiver must have
-        // received a packet with the SSRC and header extension(s), so the sender
-        // then stops attaching the MID and RID.
-        if !remote_acked_ssrc {
-            header_ref.ext_vals.mid = Some(mid);
-            header_ref.ext_vals.rid = rid;
-        }
-
-        let pt_main = header_ref.payload_type;
+        let NextPacket { kind, seq_no, pkt } = next;
+        let pt_main = pkt.payload_type;
 
         // The pt in next.pkt is the "main" pt, or a RED PT folded onto its primary codec.
         let Some(param) = params
@@ -629,7 +596,42 @@ impl StreamTx {
         let mut set_pt_for_padding = None;
         let mut set_cr = None;
 
-        let mut header = match next.kind {
+        let no_ext_vals;
+        let ext_vals = match &pkt.ext_vals {
+            Some(ext_vals) => &**ext_vals,
+            None => {
+                no_ext_vals = ExtensionValues::default();
+                &no_ext_vals
+            }
+        };
+
+        // These need to match `Extension::is_supported()` so we are sending what we are
+        // declaring we support. What is not negotiated for this m-line, is not written.
+        let mut hop = HopValues {
+            mid: ext_vals.mid,
+            rid: ext_vals.rid,
+            rid_repair: None,
+            abs_send_time: Some(now),
+            transport_cc: None,
+        };
+
+        // <https://webrtc.googlesource.com/src/+/refs/heads/main/modules/rtp_rtcp/source/rtp_sender.cc#537>
+        // BUNDLE requires that the receiver "bind" the received SSRC to the values
+        // in the MID and/or (R)RID header extensions if present. Therefore, the
+        // sender can reduce overhead by omitting these header extensions once it
+        // knows that the receiver has "bound" the SSRC.
+        // <snip>
+        // The algorithm here is fairly simple: Always attach a MID and/or RID (if
+        // configured) to the outgoing packets until an RTCP receiver report comes
+        // back for this SSRC. That feedback indicates the receiver must have
+        // received a packet with the SSRC and header extension(s), so the sender
+        // then stops attaching the MID and RID.
+        if !remote_acked_ssrc {
+            hop.mid = Some(mid);
+            hop.rid = rid;
+        }
+
+        let (payload_type, ssrc, has_padding) = match kind {
             NextPacketKind::Regular => {
                 // A RED-wrapped packet (pt_main is the RED PT) must not be nackable: an RTX
                 // resend carries the RTX PT with the primary codec's apt, so the peer would
@@ -650,31 +652,16 @@ impl StreamTx {
                     //
                     // This blocks incoming NACK requests and thus ensures there are no
                     // entries in self.retries without a RTX PT.
-                    next.pkt.nackable = false;
+                    pkt.nackable = false;
                 }
 
-                let clock_rate = param.spec().rtp_clock_rate();
-                set_cr = Some(clock_rate);
+                set_cr = Some(param.spec().rtp_clock_rate());
 
-                // Modify the cached packet time. This is so write_rtp can use u32 media time without
-                // worrying about lengthening or the clock rate.
-                let time = MediaTime::new(next.pkt.time.numer(), clock_rate);
-                next.pkt.time = time;
-
-                // Modify the original (and also cached) header value.
-                header_ref.ext_vals.rid_repair = None;
-
-                header_ref.clone()
+                (pt_main, ssrc_main, false)
             }
-            NextPacketKind::Blank(_) if is_probe => {
-                // Non-media probes use their negotiated main PT and own sequence
-                // counter, rather than rewriting the header for an RTX stream.
-                let mut header = header_ref.clone();
-                header.has_padding = true;
-                header.ssrc = 0.into();
-                header.sequence_number = *next.seq_no as u16;
-                header
-            }
+            // Non-media probes use their negotiated main PT and own sequence
+            // counter, rather than rewriting the header for an RTX stream.
+            NextPacketKind::Blank(_) if is_probe => (pt_main, 0.into(), true),
             NextPacketKind::Resend(_) | NextPacketKind::Blank(_) => {
                 // * For the Resend case, we will not have accepted/cached the packet unless
                 //   we have a RTX PT (see logic setting next.pkt.nackable above).
@@ -684,57 +671,51 @@ impl StreamTx {
                 // Either way, unwrapping this optional _should_ be correct.
                 let pt_rtx = param.resend().expect("PT for resend or blank");
 
-                // Clone header to not change the original (cached) header.
-                let mut header = header_ref.clone();
-
-                // Update clone of header (to not change the cached value).
-                header.payload_type = pt_rtx;
-                header.ssrc = ssrc_rtx.expect("Should have RTX SSRC for resends");
-                header.sequence_number = *next.seq_no as u16;
-
-                header.ext_vals.rid = None;
-                header.ext_vals.rid_repair = rid;
+                hop.rid = None;
+                hop.rid_repair = rid;
 
                 if !remote_acked_rtx_ssrc {
-                    header.ext_vals.mid = Some(mid);
+                    hop.mid = Some(mid);
                 }
 
-                header
+                (pt_rtx, ssrc_rtx.expect("Should have RTX SSRC for resends"), false)
             }
         };
 
-        // These need to match `Extension::is_supported()` so we are sending what we are
-        // declaring we support.
-
-        // Absolute Send Time might not be enabled for this m-line.
-        if exts.id_of(Extension::AbsoluteSendTime).is_some() {
-            header.ext_vals.abs_send_time = Some(now);
-        }
-
         // TWCC might not be enabled for this m-line.
         if let Some(twcc) = twcc {
-            header.ext_vals.transport_cc = Some(*twcc as u16);
+            hop.transport_cc = Some(*twcc as u16);
             *twcc += 1;
         }
+
+        let header = TxHeader {
+            has_padding,
+            has_extension: true,
+            marker: pkt.marker,
+            payload_type,
+            sequence_number: *seq_no as u16,
+            timestamp: pkt.time,
+            ssrc,
+            csrc: pkt.csrc(),
+            ext_vals,
+            hop,
+        };
 
         buf.resize(DATAGRAM_MAX_PACKET_SIZE, 0);
 
         let header_len = header.write_to(buf, exts);
         assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
-        header.header_len = header_len;
 
         let mut body_out = &mut buf[header_len..];
 
         // For resends, the original seq_no is inserted before the payload.
         let mut original_seq_len = 0;
-        if let NextPacketKind::Resend(orig_seq_no) = next.kind {
+        if let NextPacketKind::Resend(orig_seq_no) = kind {
             original_seq_len = RtpHeader::write_original_sequence_number(body_out, orig_seq_no);
             body_out = &mut body_out[original_seq_len..];
         }
 
-        let pkt = &next.pkt;
-
-        let body_len = match next.kind {
+        let body_len = match kind {
             NextPacketKind::Regular | NextPacketKind::Resend(_) => {
                 let body_len = pkt.payload.len();
                 if let Some(patch) = pkt.vp8_patch.as_ref() {
@@ -770,7 +751,7 @@ impl StreamTx {
 
         #[cfg(feature = "_internal_dont_use_log_stats")]
         {
-            let queued_at = match next.kind {
+            let queued_at = match kind {
                 NextPacketKind::Regular => Some(pkt.timestamp),
                 _ => {
                     // TODO: We don't have queued at stats for Resends or blank padding.
@@ -779,12 +760,11 @@ impl StreamTx {
             };
 
             if let Some(delay) = queued_at.map(|i| now.duration_since(i)) {
-                crate::log_stat!("QUEUE_DELAY", header.ssrc, delay.as_secs_f64() * 1000.0);
+                crate::log_stat!("QUEUE_DELAY", ssrc, delay.as_secs_f64() * 1000.0);
             }
         }
 
-        let seq_no = next.seq_no;
-        if next.kind == NextPacketKind::Regular {
+        if kind == NextPacketKind::Regular {
             self.last_sent_seq_no = seq_no;
         }
 
@@ -817,7 +797,8 @@ impl StreamTx {
         }
 
         Some(PacketReceipt {
-            header,
+            ssrc,
+            header_len,
             seq_no,
             is_padding,
             payload_size: body_len,
@@ -974,7 +955,7 @@ impl StreamTx {
         let pkt = &mut self.blank_packet;
         pkt.seq_no = seq_no;
         // Unwrap here is correct because self.padding_enabled() above checks the we got the PT set.
-        pkt.header.payload_type = self.pt_for_padding.unwrap();
+        pkt.payload_type = self.pt_for_padding.unwrap();
 
         let len = self
             .padding
@@ -1345,9 +1326,6 @@ impl StreamTx {
         self.rtp_and_wallclock = None;
         self.last_sender_report = already_happened();
 
-        // Reset blank packet's SSRC
-        self.blank_packet.header.ssrc = new_ssrc;
-
         // Clear any pending requests
         self.pending_request_keyframe = None;
         self.pending_request_remb = None;
@@ -1370,7 +1348,7 @@ impl StreamTx {
 struct NextPacket<'a> {
     kind: NextPacketKind,
     seq_no: SeqNo,
-    pkt: &'a mut RtpPacket,
+    pkt: &'a mut TxPacket,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -1425,10 +1403,7 @@ mod test {
             let receipt = stream
                 .poll_packet(now, &exts, Some(&mut twcc), codecs.params(), &mut buf)
                 .unwrap();
-            assert_eq!(
-                receipt.header.ext_vals.abs_send_time,
-                negotiated.then_some(now)
-            );
+            assert!(receipt.ssrc.is_probe());
             let header = RtpHeader::parse(&buf, &exts).unwrap();
             assert_eq!(header.ext_vals.abs_send_time.is_some(), negotiated);
             assert_eq!(header.ext_vals.transport_cc, Some(42));
@@ -1478,19 +1453,21 @@ mod test {
             .poll_packet(now, &exts, Some(&mut twcc), codecs.params(), &mut buf)
             .unwrap();
         assert_eq!(first.payload_size, 240);
-        assert!(first.header.has_padding);
-        assert_eq!(first.header.ext_vals.abs_send_time, Some(now));
+        let header = RtpHeader::parse(&buf, &exts).unwrap();
+        assert!(header.has_padding);
+        assert!(header.ext_vals.abs_send_time.is_some());
         assert_eq!(*first.seq_no, 65_535);
         let second = sender
             .poll_packet(now, &exts, Some(&mut twcc), codecs.params(), &mut buf)
             .unwrap();
         assert_eq!(*second.seq_no, 65_536);
-        assert_eq!(second.header.sequence_number, 0);
-        assert_eq!(second.header.ext_vals.transport_cc, Some(0));
+        let header = RtpHeader::parse(&buf, &exts).unwrap();
+        assert_eq!(header.sequence_number, 0);
+        assert_eq!(header.ext_vals.transport_cc, Some(0));
         assert_eq!(second.payload_size, SRTP_BLOCK_SIZE);
-        assert_eq!(buf.len(), second.header.header_len + second.payload_size);
+        assert_eq!(buf.len(), second.header_len + second.payload_size);
         assert!(
-            RtpHeader::unpad_payload(&buf[second.header.header_len..])
+            RtpHeader::unpad_payload(&buf[second.header_len..])
                 .unwrap()
                 .is_empty()
         );
@@ -1517,7 +1494,8 @@ mod test {
         let first = stream
             .poll_packet(now, &exts, Some(&mut twcc), codecs.params(), &mut buf)
             .unwrap();
-        assert_eq!(first.header.ext_vals.mid, Some("aud".into()));
+        let header = RtpHeader::parse(&buf, &exts).unwrap();
+        assert_eq!(header.ext_vals.mid, Some("aud".into()));
 
         // Ending a cluster must drop any unsent padding and remove its source
         // from selection, without resetting the SRTP index for the next cluster.
@@ -1537,9 +1515,10 @@ mod test {
             .poll_packet(now, &exts, Some(&mut twcc), codecs.params(), &mut buf)
             .unwrap();
         assert_eq!(*second.seq_no, *first.seq_no + 1);
-        assert_eq!(second.header.ext_vals.transport_cc, Some(1));
-        assert_eq!(second.header.ext_vals.mid, Some("vid".into()));
-        assert_eq!(second.header.payload_type, 96.into());
+        let header = RtpHeader::parse(&buf, &exts).unwrap();
+        assert_eq!(header.ext_vals.transport_cc, Some(1));
+        assert_eq!(header.ext_vals.mid, Some("vid".into()));
+        assert_eq!(header.payload_type, 96.into());
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 use crate::pacer::{QueuePriority, QueueSnapshot};
 use crate::util::not_happening;
 
-use super::RtpPacket;
+use super::TxPacket;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue {
-    queue: VecDeque<RtpPacket>,
+    queue: VecDeque<TxPacket>,
     total: TotalQueue,
     last_emitted: Option<Instant>,
 }
@@ -22,7 +22,7 @@ impl SendQueue {
         }
     }
 
-    pub fn push(&mut self, mut packet: RtpPacket) {
+    pub fn push(&mut self, mut packet: TxPacket) {
         // Every incoming packet must be timestamped withe a handle_timeout.
         // This sentinel value indicates it is needed.
         packet.timestamp = not_happening();
@@ -51,7 +51,7 @@ impl SendQueue {
             .unwrap_or_default()
     }
 
-    pub fn peek(&mut self) -> Option<&mut RtpPacket> {
+    pub fn peek(&mut self) -> Option<&mut TxPacket> {
         let peeked = self.queue.front_mut()?;
         if peeked.timestamp == not_happening() {
             None
@@ -60,7 +60,7 @@ impl SendQueue {
         }
     }
 
-    pub fn pop(&mut self, now: Instant) -> Option<RtpPacket> {
+    pub fn pop(&mut self, now: Instant) -> Option<TxPacket> {
         // Don't release packets without a timestamp.
         self.peek()?;
 
@@ -82,7 +82,7 @@ impl SendQueue {
         self.queue.is_empty()
     }
 
-    pub fn last(&self) -> Option<&RtpPacket> {
+    pub fn last(&self) -> Option<&TxPacket> {
         self.queue.back()
     }
 
@@ -163,6 +163,10 @@ struct TotalQueue {
 impl TotalQueue {
     fn move_time_forward(&mut self, now: Instant) {
         if let Some(last) = self.last {
+            if last == now {
+                // Of a burst, all but the first packet.
+                return;
+            }
             assert!(self.unsent_count > 0);
             let from_last = now - last;
             self.queue_time += from_last * (self.unsent_count as u32);
@@ -203,24 +207,19 @@ impl TotalQueue {
 
 #[cfg(test)]
 mod test {
-    use crate::rtp_::MediaTime;
-    use crate::rtp_::RtpHeader;
-
     use super::*;
 
     #[test]
     fn peek_pop_no_timestamp() {
         let mut queue = SendQueue::new();
 
-        queue.push(RtpPacket {
+        queue.push(TxPacket {
             seq_no: 0.into(),
-            time: MediaTime::from_90khz(10),
-            header: RtpHeader::default(),
             payload: [].into(),
             vp8_patch: None,
             timestamp: Instant::now(),
-            last_sender_info: None,
             nackable: true,
+            ..TxPacket::blank()
         });
 
         assert!(queue.peek().is_none());
@@ -248,15 +247,13 @@ mod test {
 
         let start = Instant::now();
 
-        queue.push(RtpPacket {
+        queue.push(TxPacket {
             seq_no: 0.into(),
-            time: MediaTime::from_90khz(10),
-            header: RtpHeader::default(),
             payload: [42, 42].into(),
             vp8_patch: None,
             timestamp: start,
-            last_sender_info: None,
             nackable: true,
+            ..TxPacket::blank()
         });
 
         queue.handle_timeout(start);
@@ -286,35 +283,29 @@ mod test {
         let mut queue = SendQueue::new();
         let start = Instant::now();
 
-        queue.push(RtpPacket {
+        queue.push(TxPacket {
             seq_no: 0.into(),
-            time: MediaTime::from_90khz(10),
-            header: RtpHeader::default(),
             payload: [0; 10].into(),
             vp8_patch: None,
             timestamp: start,
-            last_sender_info: None,
             nackable: true,
+            ..TxPacket::blank()
         });
-        queue.push(RtpPacket {
+        queue.push(TxPacket {
             seq_no: 1.into(),
-            time: MediaTime::from_90khz(20),
-            header: RtpHeader::default(),
             payload: [1; 10].into(),
             vp8_patch: None,
             timestamp: start,
-            last_sender_info: None,
             nackable: true,
+            ..TxPacket::blank()
         });
-        queue.push(RtpPacket {
+        queue.push(TxPacket {
             seq_no: 2.into(),
-            time: MediaTime::from_90khz(20),
-            header: RtpHeader::default(),
             payload: [1; 10].into(),
             vp8_patch: None,
             timestamp: start,
-            last_sender_info: None,
             nackable: true,
+            ..TxPacket::blank()
         });
 
         assert!(
