@@ -58,6 +58,12 @@ pub fn new_certificate() -> DtlsCert {
     provider.dtls_provider.generate_certificate().expect("aws-lc-rs makes certificates")
 }
 
+/// Gives back the buffer of a datagram that was sent or copied. The next one of this thread is written into it, instead
+/// of into a new one.
+pub fn recycle(transmit: Transmit) {
+    str0m::net::recycle(transmit.contents);
+}
+
 /// What a shard needs to know.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {

@@ -13,7 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
 use weir_core::path::{Path, Relayed};
-use weir_core::shard::{Input, Output, Shard, path_of};
+use weir_core::shard::{Input, Output, Shard, path_of, recycle};
 use weir_core::turn::Client;
 
 pub(crate) use self::indirect::Indirect;
@@ -359,10 +359,13 @@ impl Worker {
     fn flush(&mut self) {
         while let Some(output) = self.shard.poll_output() {
             match output {
-                Output::Transmit(transmit) => match path_of(&transmit) {
-                    Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
-                    path => self.send_indirect(path, &transmit),
-                },
+                Output::Transmit(transmit) => {
+                    match path_of(&transmit) {
+                        Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
+                        path => self.send_indirect(path, &transmit),
+                    }
+                    recycle(transmit);
+                }
                 Output::Event(event) => self.on_event(event),
             }
         }

@@ -35,7 +35,8 @@ use crate::rtp_::SeqNoWindow;
 use crate::rtp_::{Bitrate, ExtensionMap, Goodbye, Mid, ReportList, Rtcp, RtcpFb};
 use crate::rtp_::{Dlrr, DlrrItem, ExtendedReport, ReportBlock};
 use crate::rtp_::{RtpHeader, SessionId, TwccPacketId, extend_u16};
-use crate::rtp_::{SrtpContext, Ssrc};
+use crate::rtp_::buffers;
+use crate::rtp_::{SealRtp, SrtpContext, Ssrc};
 use crate::rtp_::{TwccRecvRegister, TwccSendRegister};
 use crate::stats::StatsSnapshot;
 use crate::streams::{RtpPacket, StreamTimeoutConfig, Streams};
@@ -105,9 +106,6 @@ pub(crate) struct Session {
     /// A pacer for sending RTP at specific rate.
     pacer: PacerImpl,
     pacer_control: PacerControl,
-
-    // temporary buffer when getting the next (unencrypted) RTP packet from Media line.
-    poll_packet_buf: Vec<u8>,
 
     // Next packet for RtpPacket event.
     pending_packet: Option<RtpPacket>,
@@ -207,7 +205,6 @@ impl Session {
             enable_twcc_feedback: false,
             pacer,
             pacer_control: PacerControl::new(),
-            poll_packet_buf: vec![0; 2000],
             pending_packet: None,
             media_bytes_rx: 0,
             media_bytes_tx: 0,
@@ -1239,7 +1236,7 @@ impl Session {
             trace!("Pacer pointed to mid {} which has no media", midrid.mid());
             return None;
         };
-        let buf = &mut self.poll_packet_buf;
+        let mut buf = buffers::take();
         let twcc_seq = self.twcc;
 
         let params = &self.codec_config;
@@ -1250,11 +1247,15 @@ impl Session {
         let twcc_enabled = exts.id_of(Extension::TransportSequenceNumber).is_some();
         let twcc = twcc_enabled.then_some(&mut self.twcc);
 
-        let receipt = stream.poll_packet(now, exts, twcc, params, buf)?;
+        let Some(receipt) = stream.poll_packet(now, exts, twcc, params, &mut buf) else {
+            buffers::give_back(buf);
+            return None;
+        };
 
         let PacketReceipt {
             ssrc,
             header_len,
+            payload,
             seq_no,
             is_padding,
             payload_size,
@@ -1272,12 +1273,32 @@ impl Session {
         self.pacer.register_send(now, payload_size.into(), midrid);
 
         if let Some(raw_packets) = &mut self.raw_packets {
-            if let Some(header) = RtpHeader::parse(buf, exts) {
-                raw_packets.push_back(Box::new(RawPacket::RtpTx(header, buf.clone())));
+            let mut packet = buf.clone();
+            if payload.is_some() {
+                packet.truncate(header_len);
+            }
+            packet.extend_from_slice(payload.as_deref().unwrap_or_default());
+            if let Some(header) = RtpHeader::parse(&packet, exts) {
+                raw_packets.push_back(Box::new(RawPacket::RtpTx(header, packet)));
             }
         }
 
-        let protected = srtp_tx.seal_rtp(buf, header_len, ssrc, *seq_no as u16, *seq_no);
+        let packet = SealRtp {
+            hlen: header_len,
+            ssrc,
+            sequence_number: *seq_no as u16,
+            srtp_index: *seq_no,
+        };
+        let protected = if let Some(payload) = payload {
+            srtp_tx.seal_rtp(buf, &payload, packet)
+        } else {
+            let mut sealed = buffers::take();
+            sealed.resize(sealed.len().max(header_len), 0);
+            sealed[..header_len].copy_from_slice(&buf[..header_len]);
+            let sealed = srtp_tx.seal_rtp(sealed, &buf[header_len..], packet);
+            buffers::give_back(buf);
+            sealed
+        };
 
         if twcc_enabled {
             let packet_id = if let Some(cluster) = cluster_id {
@@ -1556,6 +1577,8 @@ impl Session {
 pub struct PacketReceipt {
     pub ssrc: Ssrc,
     pub header_len: usize,
+    /// None: it was written behind the header.
+    pub payload: Option<Arc<[u8]>>,
     pub seq_no: SeqNo,
     pub is_padding: bool,
     pub payload_size: usize,

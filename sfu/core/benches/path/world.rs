@@ -16,7 +16,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event as RtcEvent, Input as RtcInput, Output as RtcOutput, Rtc, RtcConfig};
 use weir_core::api::*;
-use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate};
+use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate, recycle};
 use weir_core::stats::Stats;
 
 use super::memory;
@@ -398,6 +398,7 @@ fn give_out(shard: &mut Shard, sent: &mut Sent, stopwatch: &mut Stopwatch) {
                 to = Some(t.destination);
                 run.extend_from_slice(&t.contents);
                 lengths.push(t.contents.len());
+                recycle(t);
             }
             Output::Event(Event::Reply { reply, .. }) => sent.replies.push(reply),
             Output::Event(_) => {}

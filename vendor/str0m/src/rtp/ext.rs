@@ -5,7 +5,7 @@ use std::fmt;
 use std::fmt::Debug;
 use std::hash::BuildHasherDefault;
 use std::hash::Hasher;
-use std::panic::UnwindSafe;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::str::from_utf8;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -1132,6 +1132,7 @@ impl UserExtensionValues {
 }
 
 impl UnwindSafe for UserExtensionValues {}
+impl RefUnwindSafe for UserExtensionValues {}
 
 impl fmt::Debug for ExtensionValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

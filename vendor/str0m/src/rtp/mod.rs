@@ -7,6 +7,7 @@ pub(crate) use seq_no_window::SeqNoWindow;
 
 mod ext;
 pub use ext::{AbsCaptureTime, UserExtensionValues, VideoOrientation};
+pub(crate) mod buffers;
 pub(crate) use ext::HopValues;
 pub use ext::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
@@ -23,7 +24,7 @@ pub(crate) use header::TxHeader;
 pub(crate) use header::{extend_u7, extend_u8, extend_u15, extend_u16, extend_u32};
 
 mod srtp;
-pub(crate) use srtp::SrtpContext;
+pub(crate) use srtp::{SealRtp, SrtpContext};
 pub(crate) use srtp::{SRTCP_OVERHEAD, SRTP_BLOCK_SIZE, SRTP_OVERHEAD};
 
 mod rtcp;

@@ -192,6 +192,17 @@ impl SrtpContext {
     }
 }
 
+/// What tells how an RTP packet is encrypted, beside the keys.
+#[derive(Debug, Clone, Copy)]
+pub struct SealRtp {
+    /// Length of the header.
+    pub hlen: usize,
+    pub ssrc: Ssrc,
+    pub sequence_number: u16,
+    /// Same as the extended sequence number.
+    pub srtp_index: u64,
+}
+
 #[derive(Debug)]
 pub struct SrtpContext {
     /// Encryption/decryption derived from srtp_key for RTP.
@@ -251,24 +262,25 @@ impl DecryptWarnings {
 impl SrtpContext {
     #[cfg(any(test, feature = "_internal_test_exports"))]
     pub fn protect_rtp(&mut self, buf: &[u8], header: &RtpHeader, srtp_index: u64) -> Vec<u8> {
-        self.seal_rtp(
-            buf,
-            header.header_len,
-            header.ssrc,
-            header.sequence_number,
+        let packet = SealRtp {
+            hlen: header.header_len,
+            ssrc: header.ssrc,
+            sequence_number: header.sequence_number,
             srtp_index,
-        )
+        };
+        self.seal_rtp(buf[..header.header_len].to_vec(), &buf[header.header_len..], packet)
     }
 
-    /// Encrypts an RTP packet of which the first `hlen` bytes are the header.
-    pub fn seal_rtp(
-        &mut self,
-        buf: &[u8],
-        hlen: usize,
-        ssrc: Ssrc,
-        sequence_number: u16,
-        srtp_index: u64, // same as ext_seq
-    ) -> Vec<u8> {
+    /// Encrypts an RTP packet into the buffer that has its header: what comes behind the header
+    /// is overwritten. That is the only copy that is made of a payload.
+    pub fn seal_rtp(&mut self, mut buf: Vec<u8>, payload: &[u8], packet: SealRtp) -> Vec<u8> {
+        let SealRtp {
+            hlen,
+            ssrc,
+            sequence_number,
+            srtp_index,
+        } = packet;
+
         // SRTP layout
         // [header, [rtp, (padding + pad_count)], tag]
 
@@ -296,67 +308,50 @@ impl SrtpContext {
         //  | +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+ |
         //  |                                                                   |
         //  +- Encrypted Portion*                      Authenticated Portion ---+
-        let input = &buf[hlen..];
+        let end = hlen + payload.len();
 
         match &mut self.rtp {
             Derived::Aes128CmSha1_80 { key, salt, enc, .. } => {
-                // arbitrary body lengths are fine: the output buffer below is
-                // allocated with the CTR scratch the ciphers need and truncated
-                // after encryption, so no 16-byte alignment is required.
+                // arbitrary body lengths are fine: the buffer has room for the CTR scratch
+                // the ciphers need and is truncated after encryption, so no 16-byte
+                // alignment is required.
                 let iv = Aes128CmSha1_80::rtp_iv(*salt, *ssrc, srtp_index);
 
-                // Allocate buffer with CTR padding (aws-lc-rs requirement)
-                // HMAC_TAG_LEN is 10, CTR_BUFFER_PADDING is 15, so we need 5 extra bytes
-                let padding_needed =
-                    CTR_BUFFER_PADDING.saturating_sub(Aes128CmSha1_80::HMAC_TAG_LEN);
-                let mut output =
-                    vec![0_u8; buf.len() + Aes128CmSha1_80::HMAC_TAG_LEN + padding_needed];
+                // CTR padding (aws-lc-rs requirement) and HMAC_TAG_LEN use the same room.
+                buf.resize(end + CTR_BUFFER_PADDING.max(Aes128CmSha1_80::HMAC_TAG_LEN), 0);
 
-                enc.encrypt(&iv, input, &mut output[hlen..])
+                enc.encrypt(&iv, payload, &mut buf[hlen..])
                     .expect("rtp encrypt");
 
-                output[..hlen].copy_from_slice(&buf[..hlen]);
-
-                let hmac_start = buf.len();
                 let sha1_hmac = |k: &[u8], p: &[&[u8]]| self.sha1_hmac_provider.sha1_hmac(k, p);
-                Aes128CmSha1_80::rtp_hmac(sha1_hmac, key, &mut output, srtp_index, hmac_start);
+                Aes128CmSha1_80::rtp_hmac(sha1_hmac, key, &mut buf, srtp_index, end);
 
-                output.truncate(buf.len() + Aes128CmSha1_80::HMAC_TAG_LEN);
-                output
+                buf.truncate(end + Aes128CmSha1_80::HMAC_TAG_LEN);
             }
             Derived::AeadAes128Gcm { salt, enc, .. } => {
                 let roc = (srtp_index >> 16) as u32;
 
                 let iv = AeadAes128Gcm::rtp_iv(*salt, *ssrc, roc, sequence_number);
-                let aad = &buf[..hlen];
 
                 // Input and output lengths for encryption:
                 // https://www.rfc-editor.org/rfc/rfc7714#section-5.2.1
-                let mut output = vec![0_u8; buf.len() + AeadAes128Gcm::TAG_LEN];
-                enc.encrypt(&iv, aad, input, &mut output[hlen..])
-                    .expect("rtp encrypt");
-
-                output[..hlen].copy_from_slice(aad);
-
-                output
+                buf.resize(end + AeadAes128Gcm::TAG_LEN, 0);
+                let (aad, output) = buf.split_at_mut(hlen);
+                enc.encrypt(&iv, aad, payload, output).expect("rtp encrypt");
             }
             Derived::AeadAes256Gcm { salt, enc, .. } => {
                 let roc = (srtp_index >> 16) as u32;
 
                 let iv = AeadAes256Gcm::rtp_iv(*salt, *ssrc, roc, sequence_number);
-                let aad = &buf[..hlen];
 
                 // Input and output lengths for encryption:
                 // https://www.rfc-editor.org/rfc/rfc7714#section-5.2.1
-                let mut output = vec![0_u8; buf.len() + AeadAes256Gcm::TAG_LEN];
-                enc.encrypt(&iv, aad, input, &mut output[hlen..])
-                    .expect("rtp encrypt");
-
-                output[..hlen].copy_from_slice(aad);
-
-                output
+                buf.resize(end + AeadAes256Gcm::TAG_LEN, 0);
+                let (aad, output) = buf.split_at_mut(hlen);
+                enc.encrypt(&iv, aad, payload, output).expect("rtp encrypt");
             }
         }
+        buf
     }
 
     /// Decrypts an SRTP packet into the internal reusable scratch buffer and

@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::config_mod::RtcpReportIntervals;
 use crate::format::CodecConfig;
 use crate::format::PayloadParams;
-use crate::io::DATAGRAM_MAX_PACKET_SIZE;
 use crate::io::MAX_RTP_OVERHEAD;
 use crate::media::KeyframeRequestKind;
 use crate::media::Media;
@@ -34,6 +33,10 @@ use super::send_stats::StreamTxStats;
 /// The smallest size of padding for which we attempt to use a spurious resend. For padding
 /// requests smaller than this we use blank packets instead.
 const MIN_SPURIOUS_PADDING_SIZE: usize = 50;
+
+/// The longest header: fixed part, contributing sources, and extensions, of which those that
+/// the application writes have up to 255 bytes.
+const MAX_HEADER: usize = 1200;
 
 pub const DEFAULT_RTX_CACHE_DURATION: Duration = Duration::from_secs(3);
 
@@ -544,6 +547,8 @@ impl StreamTx {
         (self.ssrc.is_probe() || self.rtx.is_some()) && self.pt_for_padding.is_some()
     }
 
+    /// Writes the next packet into `buf`: all of it, or, if the receipt has a payload, only
+    /// the header that goes before that, whatever is behind it in `buf`.
     pub(crate) fn poll_packet(
         &mut self,
         now: Instant,
@@ -701,11 +706,17 @@ impl StreamTx {
             hop,
         };
 
-        buf.resize(DATAGRAM_MAX_PACKET_SIZE, 0);
+        // A payload that is sent as it is, is not copied here.
+        let shared = kind == NextPacketKind::Regular && pkt.vp8_patch.is_none();
+        let room = MAX_HEADER + if shared { 0 } else { 2 + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE) };
+        if buf.len() < room {
+            buf.resize(room, 0);
+        }
 
         let header_len = header.write_to(buf, exts);
         assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
 
+        let payload = shared.then(|| Arc::clone(&pkt.payload));
         let mut body_out = &mut buf[header_len..];
 
         // For resends, the original seq_no is inserted before the payload.
@@ -716,6 +727,7 @@ impl StreamTx {
         }
 
         let body_len = match kind {
+            NextPacketKind::Regular if shared => pkt.payload.len(),
             NextPacketKind::Regular | NextPacketKind::Resend(_) => {
                 let body_len = pkt.payload.len();
                 if let Some(patch) = pkt.vp8_patch.as_ref() {
@@ -747,7 +759,9 @@ impl StreamTx {
             }
         };
 
-        buf.truncate(header_len + body_len);
+        if !shared {
+            buf.truncate(header_len + body_len);
+        }
 
         #[cfg(feature = "_internal_dont_use_log_stats")]
         {
@@ -799,6 +813,7 @@ impl StreamTx {
         Some(PacketReceipt {
             ssrc,
             header_len,
+            payload,
             seq_no,
             is_padding,
             payload_size: body_len,
@@ -1368,6 +1383,7 @@ struct Resend {
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::rtp_::Extension;
 
     #[test]
     fn regular_padding_does_not_search_probe_negotiation() {
