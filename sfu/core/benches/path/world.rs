@@ -332,6 +332,7 @@ impl World {
                 RtcOutput::Transmit(t) => {
                     let delay = if client.video.is_some() { 1 } else { NEAR + index as u64 % SPREAD };
                     self.wheel[(self.step + delay) as usize % WHEEL].push((index, t.contents.to_vec()));
+                    recycle(t);
                 }
                 RtcOutput::Event(RtcEvent::RtpPacket(_)) => client.received += 1,
                 RtcOutput::Event(RtcEvent::KeyframeRequest(_)) => client.keyframe_wanted = true,

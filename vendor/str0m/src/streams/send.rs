@@ -36,7 +36,7 @@ const MIN_SPURIOUS_PADDING_SIZE: usize = 50;
 
 /// The longest header: fixed part, contributing sources, and extensions, of which those that
 /// the application writes have up to 255 bytes.
-const MAX_HEADER: usize = 1200;
+const MAX_HEADER: usize = 1000;
 
 pub const DEFAULT_RTX_CACHE_DURATION: Duration = Duration::from_secs(3);
 

@@ -32,7 +32,11 @@ where
     /// Note: time should always monotonically increase in subsequent calls to add()
     pub fn push(&mut self, t: Instant, v: T) {
         self.value += v;
-        self.history.push_back((t, v));
+        match self.history.back_mut() {
+            // Of a burst, one entry.
+            Some((last, sum)) if *last == t => *sum += v,
+            _ => self.history.push_back((t, v)),
+        }
     }
 
     /// Returns the sum of all values in the history up to max_time. Might

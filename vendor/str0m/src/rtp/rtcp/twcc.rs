@@ -1011,6 +1011,12 @@ impl<'a> TryFrom<&'a [u8]> for PacketChunk {
     }
 }
 
+/// How long a record is kept that was reported: so long losses are told back.
+const KEEP_REPORTED: Duration = Duration::from_secs(1);
+
+/// How long a record waits for its report.
+const KEEP_UNREPORTED: Duration = Duration::from_secs(4);
+
 #[derive(Debug)]
 pub struct TwccSendRegister {
     /// How many send records to keep.
@@ -1024,7 +1030,7 @@ pub struct TwccSendRegister {
 
     /// Counter of invocations of apply_report. Used to identify
     /// which TwccSendRecord resulted from each invocation.
-    apply_report_counter: u64,
+    apply_report_counter: u32,
 
     /// Last registered Twcc number.
     last_registered: TwccSeq,
@@ -1046,8 +1052,9 @@ impl<'a> IntoIterator for &'a TwccSendRegister {
 pub struct TwccPacketId {
     /// TWCC sequence number
     seq: TwccSeq,
-    /// Probe cluster this packet belongs to, if any
-    cluster: Option<TwccClusterId>,
+    /// Probe cluster this packet belongs to, if any. They are few: half the size of their id
+    /// is enough to tell those apart that may still be reported.
+    cluster: Option<u32>,
 }
 
 impl TwccPacketId {
@@ -1063,7 +1070,7 @@ impl TwccPacketId {
     pub fn with_cluster(seq: impl Into<TwccSeq>, cluster: impl Into<TwccClusterId>) -> Self {
         Self {
             seq: seq.into(),
-            cluster: Some(cluster.into()),
+            cluster: Some(*cluster.into() as u32),
         }
     }
 
@@ -1074,11 +1081,11 @@ impl TwccPacketId {
 
     /// Get the probe cluster, if any.
     pub fn cluster(&self) -> Option<TwccClusterId> {
-        self.cluster
+        self.cluster.map(|id| u64::from(id).into())
     }
 }
 
-/// Record for a send entry in twcc.
+/// Record for a send entry in twcc. Hundreds are held for each receiver.
 #[derive(Debug)]
 pub struct TwccSendRecord {
     /// Packet identification (sequence + optional probe cluster)
@@ -1087,13 +1094,39 @@ pub struct TwccSendRecord {
     /// The (local) time we sent the packet represented by seq.
     local_send_time: Instant,
 
+    /// The (local) time we received confirmation the other side received the seq, or lost
+    /// it. None if no feedback has been received yet.
+    local_recv_time: Option<Instant>,
+
+    /// The remote time the other side received the seq.
+    remote_recv_time: Option<Instant>,
+
+    /// The invocation count of apply_report(). Used for filtering.
+    apply_report_counter: u32,
+
     /// Size in bytes of the payload sent.
     size: u16,
+}
 
-    recv_report: Option<TwccRecvReport>,
+#[cfg(test)]
+#[test]
+fn a_send_record_is_small() {
+    assert!(std::mem::size_of::<TwccSendRecord>() <= 72);
 }
 
 impl TwccSendRecord {
+    /// Nothing asks for it any more: it is reported, and older than what the loss is told of,
+    /// or so old that no report is to be expected.
+    fn is_done(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.local_send_time);
+        let enough = if self.local_recv_time.is_some() {
+            KEEP_REPORTED
+        } else {
+            KEEP_UNREPORTED
+        };
+        age > enough
+    }
+
     /// The twcc sequence number of the packet we sent.
     pub fn seq(&self) -> TwccSeq {
         self.packet_id.seq()
@@ -1111,7 +1144,7 @@ impl TwccSendRecord {
 
     /// The time we received this TWCC record. [`None`] if no feedback has been received yet.
     pub fn local_recv_time(&self) -> Option<Instant> {
-        self.recv_report.as_ref().map(|r| r.local_recv_time)
+        self.local_recv_time
     }
 
     pub fn size(&self) -> usize {
@@ -1120,13 +1153,12 @@ impl TwccSendRecord {
 
     /// The time indicated by the remote side for when they received the packet.
     pub fn remote_recv_time(&self) -> Option<Instant> {
-        self.recv_report.as_ref().and_then(|r| r.remote_recv_time)
+        self.remote_recv_time
     }
 
     /// The rtt time between sending the packet and receiving the twcc report response.
     pub fn rtt(&self) -> Option<Duration> {
-        let recv_report = self.recv_report.as_ref()?;
-        Some(recv_report.local_recv_time - self.local_send_time)
+        Some(self.local_recv_time? - self.local_send_time)
     }
 }
 
@@ -1147,25 +1179,11 @@ impl TwccSendRecord {
             packet_id,
             local_send_time,
             size: size as u16,
-            recv_report: Some(TwccRecvReport {
-                local_recv_time,
-                remote_recv_time,
-                apply_report_counter: 0,
-            }),
+            local_recv_time: Some(local_recv_time),
+            remote_recv_time,
+            apply_report_counter: 0,
         }
     }
-}
-
-#[derive(Debug, Copy, Clone)]
-pub struct TwccRecvReport {
-    ///  The (local) time we received confirmation the other side received the seq.
-    local_recv_time: Instant,
-
-    /// The remote time the other side received the seq.
-    remote_recv_time: Option<Instant>,
-
-    /// The invocation count of apply_report(). Used for filtering.
-    apply_report_counter: u64,
 }
 
 impl TwccSendRegister {
@@ -1181,6 +1199,13 @@ impl TwccSendRegister {
 
     pub fn register_seq(&mut self, packet_id: TwccPacketId, now: Instant, size: usize) {
         self.last_registered = packet_id.seq();
+        while self.queue.front().is_some_and(|r| r.is_done(now)) || self.queue.len() >= self.keep {
+            self.queue.pop_front();
+        }
+        if self.queue.len() == self.queue.capacity() {
+            // Not twice as many: the rate of a stream changes little.
+            self.queue.reserve_exact(16.max(self.queue.len() / 4));
+        }
         self.queue.push_back(TwccSendRecord {
             packet_id,
             local_send_time: now,
@@ -1188,11 +1213,10 @@ impl TwccSendRegister {
             // bytes, hence this cast is fine.
             size: size as u16,
             // The recv report, derived from TWCC feedback later.
-            recv_report: None,
+            local_recv_time: None,
+            remote_recv_time: None,
+            apply_report_counter: 0,
         });
-        while self.queue.len() > self.keep {
-            self.queue.pop_front();
-        }
     }
 
     /// Apply a TWCC RTCP report.
@@ -1208,7 +1232,7 @@ impl TwccSendRegister {
             self.time_zero = Some(now);
         }
 
-        self.apply_report_counter += 1;
+        self.apply_report_counter = self.apply_report_counter.wrapping_add(1);
         let apply_report_counter = self.apply_report_counter;
 
         let time_zero = self.time_zero.unwrap();
@@ -1233,31 +1257,22 @@ impl TwccSendRegister {
             r: &mut TwccSendRecord,
             seq: TwccSeq,
             remote_recv_time: Option<Instant>,
-            apply_report_counter: u64,
+            apply_report_counter: u32,
         ) -> bool {
             if r.seq() != seq {
                 return false;
             }
 
-            let apply_report_counter = if let Some(rr) = r.recv_report {
-                // This packed was already acked and handled before so carry
-                // over previous apply_report_counter, so it won't be included
-                // in the current apply_report() call result.
-                rr.remote_recv_time
-                    .map(|_| rr.apply_report_counter)
-                    .unwrap_or_else(|| apply_report_counter)
-            } else {
-                apply_report_counter
-            };
+            // If this packed was already acked and handled before, carry over the previous
+            // apply_report_counter, so it won't be included in the current apply_report()
+            // call result.
+            if r.remote_recv_time.is_none() {
+                r.apply_report_counter = apply_report_counter;
+            }
 
             // Carry over remote recv time if this packet was acked before.
-            let remote_recv_time = r.remote_recv_time().or(remote_recv_time);
-            let recv_report = TwccRecvReport {
-                local_recv_time: now,
-                remote_recv_time,
-                apply_report_counter,
-            };
-            r.recv_report = Some(recv_report);
+            r.remote_recv_time = r.remote_recv_time.or(remote_recv_time);
+            r.local_recv_time = Some(now);
 
             true
         }
@@ -1308,9 +1323,7 @@ impl TwccSendRegister {
             // apply_report_counter(). This is to not double count in the BWE,
             // which is the consumer of this returned iterator.
             .filter(move |s| {
-                s.recv_report
-                    .map(|r| r.apply_report_counter == apply_report_counter)
-                    .unwrap_or_default()
+                s.local_recv_time.is_some() && s.apply_report_counter == apply_report_counter
             }),
         )
     }
@@ -1331,17 +1344,11 @@ impl TwccSendRegister {
             // If there's ingress loss but no egress loss, there's a chance the TWCC reports
             // themselves are lost. In this case considering packets that haven't been reported as
             // lost will incorrectly conclude that there is in fact egress loss.
-            .filter(|s| s.recv_report.is_some())
+            .filter(|s| s.local_recv_time.is_some())
             .take_while(|s| s.local_send_time >= lower_bound);
 
         let (total, lost) = packets.fold((0, 0), |(total, lost), s| {
-            let was_lost = s
-                .recv_report
-                .as_ref()
-                .map(|rr| rr.remote_recv_time.is_none())
-                .unwrap_or(true);
-
-            (total + 1, lost + u64::from(was_lost))
+            (total + 1, lost + u64::from(s.remote_recv_time.is_none()))
         });
 
         if total == 0 {
@@ -2059,7 +2066,7 @@ mod test {
 
         for record in iter {
             assert!(
-                record.recv_report.is_some(),
+                record.local_recv_time.is_some(),
                 "Report should have recorded recv_report"
             );
         }
