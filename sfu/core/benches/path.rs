@@ -46,6 +46,7 @@ const LINES: &[Line] = &[
         warm_up: 15_000,
         round: 1000,
     },
+    Line { name: "1-to-200", make: |timed| webinar(timed, 200, true), viewers: 200, warm_up: 8000, round: 330 },
     Line { name: "1-to-500", make: |timed| webinar(timed, 500, true), viewers: 500, warm_up: 8000, round: 330 },
     Line { name: "1-to-3000", make: |timed| webinar(timed, 3000, true), viewers: 3000, warm_up: 3000, round: 132 },
     Line { name: "10-rooms-of-10", make: |timed| meetings(timed, true), viewers: 100, warm_up: 5000, round: 300 },

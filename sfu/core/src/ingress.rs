@@ -77,6 +77,82 @@ pub(crate) struct Incoming<'a> {
     pub report: Option<SenderReport>,
 }
 
+/// An [`Incoming`] that waits for the end of its batch: what that borrows, it has.
+pub(crate) struct Kept {
+    now: Instant,
+    publisher: ParticipantId,
+    layer: usize,
+    source: u32,
+    seq: u64,
+    time: u32,
+    marker: bool,
+    format: Format,
+    red: Option<u8>,
+    keyframe_start: bool,
+    late: bool,
+    descriptor: Option<Descriptor>,
+    unreadable: Option<u64>,
+    frame: Option<(FrameInfo, Option<dependency::Descriptor>)>,
+    payload: Arc<[u8]>,
+    primary: Option<Arc<[u8]>>,
+    ext: Arc<ExtensionValues>,
+    csrc: Box<[u32]>,
+    captured: Instant,
+    report: Option<SenderReport>,
+}
+
+impl Kept {
+    pub(crate) fn new(packet: &Incoming<'_>) -> Self {
+        Self {
+            now: packet.now,
+            publisher: packet.publisher,
+            layer: packet.layer,
+            source: packet.source,
+            seq: packet.seq,
+            time: packet.time,
+            marker: packet.marker,
+            format: packet.format,
+            red: packet.red,
+            keyframe_start: packet.keyframe_start,
+            late: packet.late,
+            descriptor: packet.descriptor,
+            unreadable: packet.unreadable,
+            frame: packet.frame.cloned(),
+            payload: Arc::clone(packet.payload),
+            primary: packet.primary.cloned(),
+            ext: Arc::clone(packet.ext),
+            csrc: packet.csrc.into(),
+            captured: packet.captured,
+            report: packet.report,
+        }
+    }
+
+    pub(crate) fn incoming(&self) -> Incoming<'_> {
+        Incoming {
+            now: self.now,
+            publisher: self.publisher,
+            layer: self.layer,
+            source: self.source,
+            seq: self.seq,
+            time: self.time,
+            marker: self.marker,
+            format: self.format,
+            red: self.red,
+            keyframe_start: self.keyframe_start,
+            late: self.late,
+            descriptor: self.descriptor,
+            unreadable: self.unreadable,
+            frame: self.frame.as_ref(),
+            payload: &self.payload,
+            primary: self.primary.as_ref(),
+            ext: &self.ext,
+            csrc: &self.csrc,
+            captured: self.captured,
+            report: self.report,
+        }
+    }
+}
+
 impl Reading {
     /// Reads a packet, and lets its track take note of it.
     pub(crate) fn new(track: &mut Track, packet: &Arrival<'_>) -> Self {

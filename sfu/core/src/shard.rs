@@ -26,6 +26,7 @@ use self::rooms::Demand;
 use crate::allocator::Allocator;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId, Role};
 use crate::demux::Demux;
+use crate::ingress::Kept;
 use crate::lipsync::PublisherClock;
 use crate::overload::{Overload, Pressure};
 use crate::participant::{Happening, Participant, PeerConfig};
@@ -180,6 +181,8 @@ pub struct Shard {
     /// Whom the code that runs is about; a panic ends that participant.
     current: Option<usize>,
     touched: Vec<usize>,
+    /// Packets to forward at the end of the batch, with room and track.
+    batch: Vec<(usize, usize, Kept)>,
     waiting: Vec<Waiting>,
     /// Rooms in which more layers may be wanted than publishers were told.
     demand: BTreeSet<usize>,
@@ -214,6 +217,11 @@ pub fn shard_of_stun(data: &[u8]) -> Option<u8> {
 /// True if the first two bytes say RTCP (RFC 5761 section 4).
 fn is_rtcp(data: &[u8]) -> bool {
     matches!(data, [128..192, 192..224, ..])
+}
+
+/// True if the first byte says RTP or RTCP (RFC 7983 section 7).
+fn is_media(data: &[u8]) -> bool {
+    data.first().is_some_and(|first| (128..192).contains(first))
 }
 
 /// True if the first byte says STUN (RFC 7983 section 7).
@@ -254,6 +262,7 @@ impl Shard {
             timers: Timers::default(),
             current: None,
             touched: Vec::new(),
+            batch: Vec::new(),
             waiting: Vec::new(),
             demand: BTreeSet::new(),
             happenings: Vec::new(),
@@ -271,6 +280,11 @@ impl Shard {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
         self.current = None;
+        if !matches!(input, Input::Datagram { data, .. } if is_media(data)) && !self.batch.is_empty() {
+            // What came before it comes before it: it may change who gets what.
+            self.guarded(Self::forward_batch);
+            self.current = None;
+        }
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),
             Input::Pressure(pressure) => shard.on_pressure(pressure),
@@ -331,6 +345,9 @@ impl Shard {
     /// The next thing to do outside; none when there is nothing left. Only [`Self::handle`] makes more.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
+        if !self.batch.is_empty() {
+            self.guarded(Self::forward_batch);
+        }
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(Output::Event(event));

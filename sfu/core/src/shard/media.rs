@@ -8,11 +8,14 @@ use str0m::rtp::RtpPacket;
 use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
 use crate::forward::SenderReport;
-use crate::ingress::{Arrival, Incoming, Reading};
+use crate::ingress::{Arrival, Incoming, Kept, Reading};
 use crate::timers::Timer;
 
 /// How often waiting keyframe requests are looked at: a fifth of the shortest time between two.
 const KEYFRAME_POLL: Duration = Duration::from_millis(100);
+
+/// The most packets that wait for the end of a batch.
+const MAX_BATCH: usize = 64;
 
 impl Shard {
     /// A media packet of a publisher.
@@ -79,31 +82,58 @@ impl Shard {
         }
     }
 
-    /// Writes a packet to everyone who gets it. They are drained once, at the end of the batch.
+    /// Notes a packet for everyone who gets it. See [`Self::forward_batch`].
     fn fan_out(&mut self, room: usize, track: usize, packet: &Incoming<'_>) {
+        self.batch.push((room, track, Kept::new(packet)));
+        if self.batch.len() >= MAX_BATCH {
+            self.forward_batch();
+        }
+    }
+
+    /// Writes the packets of a batch to those who get them, to one receiver after another: with hundreds of them, what is
+    /// kept of each does not stay in the processor's caches from packet to packet. They are drained afterwards.
+    pub(super) fn forward_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        // Stable: those of one track stay in order.
+        batch.sort_by_key(|(room, track, _)| (*room, *track));
+        for of_track in batch.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            self.forward(of_track[0].0, of_track[0].1, of_track);
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    fn forward(&mut self, room: usize, track: usize, packets: &[(usize, usize, Kept)]) {
+        // The publisher may have gone since.
+        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(track)) else { return };
         let mut first_keyframes: Vec<usize> = Vec::new();
-        for subscriber in &self.rooms[room].tracks[track].subscribers {
+        for subscriber in &track.subscribers {
             let peer = &mut self.peers[subscriber.key];
             if !peer.conn.connected {
                 continue;
             }
+            self.current = Some(subscriber.key);
             let slot = &mut peer.member.slots[subscriber.slot];
-            let Some(out) = slot.egress.forward(slot.mid, &slot.formats, packet) else {
-                continue;
-            };
-            self.stats.rtp_forwarded += 1;
-            if packet.format.codec != Codec::Opus && !peer.conn.had_keyframe {
-                peer.conn.had_keyframe = true;
-                first_keyframes.push(subscriber.key);
-            }
-            if peer.conn.write(out) {
-                self.stats.late_pictures += 1;
-                slot.egress.on_late();
-                peer.conn.forget_resends(slot.mid);
-            }
-            if !peer.conn.touched {
-                peer.conn.touched = true;
-                self.touched.push(subscriber.key);
+            for (.., packet) in packets {
+                let packet = packet.incoming();
+                let Some(out) = slot.egress.forward(slot.mid, &slot.formats, &packet) else {
+                    continue;
+                };
+                self.stats.rtp_forwarded += 1;
+                if packet.format.codec != Codec::Opus && !peer.conn.had_keyframe {
+                    peer.conn.had_keyframe = true;
+                    first_keyframes.push(subscriber.key);
+                }
+                if peer.conn.write(out) {
+                    self.stats.late_pictures += 1;
+                    slot.egress.on_late();
+                    peer.conn.forget_resends(slot.mid);
+                }
+                peer.conn.is_behind = true;
+                if !peer.conn.touched {
+                    peer.conn.touched = true;
+                    self.touched.push(subscriber.key);
+                }
             }
         }
         for key in first_keyframes {
