@@ -53,6 +53,24 @@ fn a_viewer_gets_audio_and_video_of_one_stream() {
 }
 
 #[test]
+fn a_batch_leaves_with_its_drain_one_receiver_after_another() {
+    let mut net = Net::new();
+    let publisher = net.add("stage", Role::Publisher, true, (0, 0));
+    let viewers: Vec<usize> = (0..3).map(|_| net.add("stage", Role::Viewer, false, (1, 1))).collect();
+    net.connect_all();
+    for n in 0..10 {
+        net.write_video(publisher, n, n == 0);
+        net.run(FRAME);
+    }
+    (10..14).for_each(|n| net.write_video(publisher, n, false));
+    let to = net.batch(publisher, 900);
+    assert_eq!(to.len(), 4 * viewers.len(), "all of it, without another turn");
+    let runs: Vec<_> = to.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect();
+    assert!(runs.iter().all(|(_, length)| *length == 4), "{runs:?}");
+    assert_eq!(runs.len(), viewers.len(), "{runs:?}");
+}
+
+#[test]
 fn loss_towards_the_receiver_is_repaired_by_resends() {
     let mut net = Net::new();
     let publisher = net.add("room", Role::Publisher, true, (0, 0));

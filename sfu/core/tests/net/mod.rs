@@ -288,6 +288,25 @@ impl Net {
         self.drain_client(client);
     }
 
+    /// What is on its way from a client arrives in one batch, without a turn of the shard's timers. Returns to whom it
+    /// gives datagrams of `length` bytes and more, in order.
+    #[allow(dead_code, reason = "not every test file asks for it")]
+    pub fn batch(&mut self, index: usize, length: usize) -> Vec<SocketAddr> {
+        let (batch, rest) =
+            std::mem::take(&mut self.wire).into_iter().partition(|(_, (up, from, _))| *up && *from == index);
+        self.wire = rest;
+        let remote = self.clients[index].addr;
+        for (_, (.., data)) in &batch {
+            self.shard.handle(self.now, Input::Datagram { remote, data });
+        }
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.shard.poll_output()).collect();
+        let sent = |output: &Output| match output {
+            Output::Transmit(t) if t.contents.len() >= length => Some(t.destination),
+            _ => None,
+        };
+        outputs.iter().filter_map(sent).collect()
+    }
+
     /// A datagram from anywhere, at once.
     pub fn inject(&mut self, remote: SocketAddr, data: &[u8]) {
         self.shard.handle(self.now, Input::Datagram { remote, data });
