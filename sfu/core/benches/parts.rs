@@ -16,6 +16,8 @@ use str0m::media::{Direction, MediaKind as RtcKind};
 use weir_core::api::*;
 use weir_core::fuzzing::{Accepts, Addresses, Forwarding, Packet};
 use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate};
+use weir_core::turn::fuzzing::Bound;
+use weir_core::turn::{Clock, Outcome, concerns};
 
 /// What Chromium 156 offers to send: three encodings, every codec that it has.
 const SENDS: &str = include_str!("../../../tests/data/sdp/chromium-156.0.8078.79-sendonly-simulcast-all-codecs.sdp");
@@ -39,6 +41,34 @@ fn demux(bencher: Bencher<'_, '_>, participants: u32) {
     bencher.bench_local(|| {
         n = (n + 7919) % participants;
         table.owner(divan::black_box(address(n)))
+    });
+}
+
+/// A packet of 1,200 bytes out of a client's channel data: what the relay adds to a packet on its way in.
+#[divan::bench]
+fn relay_in(bencher: Bencher<'_, '_>) {
+    let now = Instant::now();
+    let mut bound = Bound::new(now);
+    let channel = Bound::CHANNEL.to_be_bytes();
+    let data = [&channel, 1200u16.to_be_bytes().as_slice(), &[0x80; 1200]].concat();
+    bencher.bench_local(|| {
+        let data = divan::black_box(&data);
+        assert!(concerns(data));
+        let out = bound.turn.handle(Clock { now, unix: 0 }, bound.client, data);
+        matches!(out, Outcome::Relayed { .. })
+    });
+}
+
+/// And into it: what the relay adds on the way out, the copy included.
+#[divan::bench]
+fn relay_out(bencher: Bencher<'_, '_>) {
+    let now = Instant::now();
+    let mut bound = Bound::new(now);
+    let (data, mut out) = (vec![0x80; 1200], Vec::new());
+    bencher.bench_local(|| {
+        let sent = bound.turn.wrap(now, bound.peer, bound.relayed, divan::black_box(&data), &mut out);
+        assert_eq!(sent, Some(bound.client));
+        out.len()
     });
 }
 

@@ -89,6 +89,11 @@ impl Layer {
         self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE)
     }
 
+    /// Packets have come, but none lately.
+    pub(crate) fn was_away(&self, now: Instant) -> bool {
+        self.last_packet.is_some() && !self.is_live(now)
+    }
+
     /// It was stopped because nobody wanted it, and shall come again at any moment.
     fn is_resuming(&self, now: Instant) -> bool {
         self.asked_again.is_some_and(|at| now.saturating_duration_since(at) < RESUME)

@@ -32,6 +32,7 @@ impl Shard {
         let Some(track_key) = peer.member.track_on(mid) else { return };
         let track = &mut self.rooms[room_key].tracks[track_key];
         let Some(layer) = track.layer_index(rid) else { return };
+        let is_back = track.layers[layer].was_away(now);
         let new_format = track.format.replace(format.format) != Some(format.format);
         let report = sender_report(packet);
         if report != track.layers[layer].report {
@@ -64,6 +65,9 @@ impl Shard {
             incoming.descriptor = None;
         }
         self.fan_out(room_key, track_key, &incoming);
+        if is_back {
+            self.on_layer_back(room_key, track_key, layer);
+        }
         if first {
             self.tell_milestone(key, Milestone::FirstPacket);
         }
@@ -79,6 +83,18 @@ impl Shard {
     fn give_up_pictures(&mut self, room: usize, track: usize) {
         for subscriber in &self.rooms[room].tracks[track].subscribers {
             self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
+        }
+    }
+
+    /// A layer comes again after a pause. Where its publisher's network was away, it goes on with what nobody can decode any
+    /// more, and requests were lost on the way.
+    fn on_layer_back(&mut self, room: usize, track: usize, layer: usize) {
+        let watched = self.rooms[room].tracks[track].subscribers.iter().any(|subscriber| {
+            let slot = &self.peers[subscriber.key].member.slots[subscriber.slot];
+            slot.egress.selector.current().or(slot.egress.selector.target()) == Some(layer)
+        });
+        if watched {
+            self.request_keyframe(Waiting { room, track, layer });
         }
     }
 

@@ -115,8 +115,9 @@ mod tests {
     fn by_the_book(first: u8) -> Fate {
         match first {
             0 => Fate::Check,
-            // STUN too: answers to what was never asked, and methods that there are not.
-            1..=3 => Fate::Unknown,
+            // STUN too: answers to what was never asked, and methods that there are not, which the relay refuses.
+            1 => Fate::Unknown,
+            2..=3 => Fate::Relay,
             4..=19 => Fate::Unknown,
             20..=63 => Fate::Unbound,
             64..=79 => Fate::Relay,

@@ -1,4 +1,6 @@
-//! A relay and its clients, driven by bytes of a fuzzer. For `tests/fuzz`; not a part of the API.
+//! A relay and its clients, driven by bytes of a fuzzer. For `tests/fuzz` and benches; not a part of the API.
+
+#![allow(missing_docs, reason = "a test bench: the names say it")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,7 +12,10 @@ use stun_types::message::{
 };
 use turn_types::attribute::XorPeerAddress;
 
-use super::{Client, Clock, Credential, MAX_ALLOCATIONS, Outcome, Secret, Turn, TurnConfig, concerns, credential};
+use super::allocation::Allocation;
+use super::{
+    Client, Clock, Credential, LIFETIME, MAX_ALLOCATIONS, Outcome, Secret, Turn, TurnConfig, concerns, credential,
+};
 use crate::path::{Path, Relayed};
 
 const UNIX: u64 = 1_800_000_000;
@@ -52,6 +57,33 @@ pub fn drive(bytes: &[u8], start: Instant) {
     driver.wait(Duration::from_secs(601));
     driver.wait(Duration::from_secs(6));
     assert_eq!(driver.turn.stats().allocations, 0, "everything expires");
+}
+
+/// A relay with one client that has bound a channel to the media address. For benches.
+#[derive(Debug)]
+pub struct Bound {
+    pub turn: Turn,
+    pub client: Client,
+    /// What stands for the client.
+    pub relayed: SocketAddr,
+    pub peer: SocketAddr,
+}
+
+impl Bound {
+    /// The number of the channel.
+    pub const CHANNEL: u16 = 0x4000;
+
+    pub fn new(start: Instant) -> Self {
+        let peer = SocketAddr::from(([203, 0, 113, 7], 3478));
+        let client = Client::Stream { id: 1, remote: SocketAddr::from(([192, 0, 2, 1], 1)), tls: false };
+        let config = TurnConfig { worker: 0, realm: "weir".into(), secret: Secret::new(SECRET), peers: vec![peer] };
+        let mut turn = Turn::new(config, [7; 32], start);
+        let allocation = Allocation::new(client, String::from("bench"), 1.into(), true, start + LIFETIME);
+        let relayed = turn.allocations.add(allocation, start).expect("room");
+        let (_, allocation) = turn.allocations.of(client, start).expect("added above");
+        assert!(allocation.bind(Self::CHANNEL, 0, start, start + LIFETIME));
+        Self { turn, client, relayed, peer }
+    }
 }
 
 impl Driver<'_> {
