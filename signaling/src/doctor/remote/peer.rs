@@ -45,7 +45,8 @@ pub(super) enum Part {
 /// A client that waits for its answer.
 pub(super) struct Offered {
     pub(super) sdp: String,
-    rtc: Rtc,
+    /// Boxed, here and below: it is large, and waits in futures.
+    rtc: Box<Rtc>,
     pending: SdpPendingOffer,
     mid: Mid,
     wire: Wire,
@@ -65,7 +66,7 @@ pub(super) fn offer(wire: Wire, part: Part) -> Result<Offered, String> {
     let mut api = rtc.sdp_api();
     let mid = api.add_media(MediaKind::Audio, direction, None, None, None);
     let (offer, pending) = api.apply().ok_or("no offer came of it")?;
-    Ok(Offered { sdp: offer.to_sdp_string(), rtc, pending, mid, wire, part })
+    Ok(Offered { sdp: offer.to_sdp_string(), rtc: Box::new(rtc), pending, mid, wire, part })
 }
 
 /// The addresses that an answer names: true where over TCP.
@@ -109,7 +110,7 @@ impl Offered {
 }
 
 struct Peer {
-    rtc: Rtc,
+    rtc: Box<Rtc>,
     mid: Mid,
     wire: Wire,
     part: Part,
