@@ -3,13 +3,14 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 use figment::value::Value;
 
 use crate::auth::{self, Claims};
 use crate::config::{Config, ConfigError, Flags, Sources, load, of_kubernetes};
+use crate::doctor::{self, Clock, Request, Verdict};
 use crate::{Server, VERSION, serve, telemetry};
 
 /// How long what still runs may take after the server has stopped.
@@ -31,6 +32,9 @@ enum Command {
     Serve(ServeArgs),
     /// Print a token, signed with the first configured key.
     Token(TokenArgs),
+    /// Say what works between clients and a server, and what to open where it does not: of the server at URL, seen from
+    /// here; or, without one, of this machine as a server. Fails if anything does.
+    Doctor(DoctorArgs),
     /// Look at configuration.
     Config {
         #[command(subcommand)]
@@ -58,7 +62,7 @@ struct ServeArgs {
     /// Where to receive media [default: 127.0.0.1:3478]
     #[arg(long, value_name = "ADDR")]
     media: Option<String>,
-    /// An address to tell clients instead of the media address; may be given several times
+    /// An address to tell clients instead of the media address, may be given several times; or `auto`
     #[arg(long, value_name = "ADDR")]
     announce: Vec<String>,
     /// Worker threads [default: one per core]
@@ -132,6 +136,27 @@ struct TokenArgs {
     config: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// The server to look at: https://meet.example.org
+    url: Option<String>,
+    /// Configuration file [default: weir.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A token for the server at URL, for a room of its own [default: one signed with the first configured key]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Say it in JSON
+    #[arg(long)]
+    json: bool,
+    /// The NTP server to hold the clock against; may be given several times
+    #[arg(long, value_name = "HOST", default_values_t = [String::from("time.cloudflare.com"), String::from("pool.ntp.org")])]
+    ntp: Vec<String>,
+    /// What to take for the time, instead of this machine's clock: 2026-03-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_rfc3339_weak)]
+    now: Option<SystemTime>,
+}
+
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -139,6 +164,7 @@ pub fn main() -> ExitCode {
         None => run(cli.serve),
         Some(Command::Serve(args)) => run(args),
         Some(Command::Token(args)) => token(args),
+        Some(Command::Doctor(args)) => return doctor(args),
         Some(Command::Config { command: ConfigCommand::Check { file } }) => config_check(file),
     };
     match result {
@@ -215,6 +241,35 @@ fn announce(server: &Server, development: bool) {
         println!("\n  Development mode: no keys are configured, so every room is open, to this machine only.");
     }
     println!();
+}
+
+fn doctor(args: DoctorArgs) -> ExitCode {
+    let request = Request {
+        sources: Sources { file: args.config, env: environment(), flags: Vec::new() },
+        ntp: args.ntp,
+        token: args.token,
+        clock: args.now.map_or_else(Clock::default, Clock::at),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("weir: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = runtime.block_on(async {
+        match &args.url {
+            Some(url) => doctor::of_server(&request, url).await,
+            None => doctor::of_machine(&request).await,
+        }
+    });
+    runtime.shutdown_timeout(RUNTIME_STOP);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
+    } else {
+        print!("{}", report.text());
+    }
+    if report.worst() == Verdict::Fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn token(args: TokenArgs) -> Done {

@@ -1,9 +1,13 @@
 //! What clients are told to find a way through their networks: the configured servers, and the relay of this one.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use std::sync::Arc;
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::origins;
 
 /// One entry of `iceServers`, as `RTCPeerConnection` takes it. Serialising it shows the password, to whom it is for.
 #[derive(Clone, Default, PartialEq, Eq, Serialize)]
@@ -21,6 +25,28 @@ impl std::fmt::Debug for IceServer {
     }
 }
 
+/// Where a client has reached this server over TLS. TURN is there as well, on the very port: see [`crate::tls`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reached(Option<Arc<str>>);
+
+impl Reached {
+    /// Of a request. The client's own word for the host is the best there is: by it the certificate holds, and through
+    /// whatever forwards ports it has got here. Nobody else is told.
+    pub(crate) fn of(app: &App, headers: &HeaderMap, uri: &Uri) -> Self {
+        let host = app.config.http.tls().then(|| origins::host(headers, uri)).flatten();
+        Self(host.and_then(turns_url).map(Into::into))
+    }
+}
+
+/// The URL of TURN over TLS at the host and port of an `https:` URL.
+fn turns_url(authority: &str) -> Option<String> {
+    let parsed: Authority = authority.parse().ok()?;
+    // No user name, and nothing that would end the URL in a header's quotes.
+    let host = Some(parsed.host()).filter(|host| !host.is_empty() && !authority.contains('@'))?;
+    let port = parsed.port().map_or(Some(443), |port| port.as_str().parse::<u16>().ok())?;
+    Some(format!("turns:{host}:{port}?transport=tcp"))
+}
+
 /// What one client is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,7 +58,7 @@ pub(crate) struct IceServers {
 }
 
 /// What a client is told. Its credential for the relay allocates for [`weir_sfu::CREDENTIAL_TTL`]; `who` is for quotas.
-pub(crate) fn servers(app: &App, who: &str) -> IceServers {
+pub(crate) fn servers(app: &App, who: &str, reached: &Reached) -> IceServers {
     let configured = app.config.ice_servers.iter().map(|server| IceServer {
         urls: vec![server.url.clone()],
         username: server.username.clone(),
@@ -47,8 +73,9 @@ pub(crate) fn servers(app: &App, who: &str) -> IceServers {
             username: Some(credential.username.clone()),
             credential: Some(credential.password.clone()),
         };
-        ice_servers.extend(Some(with(relay.urls())).filter(|server| !server.urls.is_empty()));
-        relay_servers.push(with(relay.all_urls()));
+        let and_tls = |urls: Vec<String>| urls.into_iter().chain(reached.0.as_deref().map(str::to_owned)).collect();
+        ice_servers.extend(Some(with(and_tls(relay.urls()))).filter(|server| !server.urls.is_empty()));
+        relay_servers.push(with(and_tls(relay.all_urls())));
     }
     IceServers { ice_servers, relay_servers }
 }
@@ -85,6 +112,25 @@ mod tests {
             urls: vec!["turn:h:3478?transport=udp".into(), "turn:h:3478?transport=tcp".into()],
             username: Some("u\"v".into()),
             credential: Some("canary".into()),
+        }
+    }
+
+    #[test]
+    fn turn_over_tls_is_where_the_page_is() {
+        let rows = [
+            ("meet.example.org", Some("turns:meet.example.org:443?transport=tcp")),
+            ("meet.example.org:8443", Some("turns:meet.example.org:8443?transport=tcp")),
+            ("[2001:db8::1]:8443", Some("turns:[2001:db8::1]:8443?transport=tcp")),
+            ("[2001:db8::1]", Some("turns:[2001:db8::1]:443?transport=tcp")),
+            ("", None),
+            (":443", None),
+            ("ann@host", None),
+            ("host:99999", None),
+            ("a\"b", None),
+            ("a/b", None),
+        ];
+        for (authority, url) in rows {
+            assert_eq!(turns_url(authority).as_deref(), url, "{authority}");
         }
     }
 

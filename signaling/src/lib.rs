@@ -2,10 +2,12 @@
 //!
 //! [`serve`] starts everything in one process; the binary `weir` is a thin shell around it.
 
+mod addresses;
 mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod doctor;
 mod error;
 mod http;
 mod ice;

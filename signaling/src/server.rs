@@ -10,12 +10,13 @@ use axum_server::accept::Accept;
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use weir_sfu::{Sfu, SfuConfig, StartError, TurnSecret, TurnSettings};
 
 use crate::app::App;
 use crate::config::{Config, check};
 use crate::limits::{HEADER_READ_TIMEOUT, MAX_HEAD_BYTES};
-use crate::{http, tls};
+use crate::{addresses, http, tls};
 
 /// How long the workers may take to close everyone. The three bounds together stay under five seconds.
 const SFU_STOP: Duration = Duration::from_secs(2);
@@ -41,6 +42,9 @@ pub enum ServeError {
     /// The certificate cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
+    /// There is no address to tell clients.
+    #[error("{0}")]
+    Announce(String),
     /// The media workers did not start.
     #[error(transparent)]
     Media(#[from] StartError),
@@ -94,12 +98,15 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         let lines: Vec<_> = findings.iter().map(|finding| format!("{}: {}", finding.path, finding.message)).collect();
         return Err(ServeError::Config(lines.join("\n")));
     }
-    let tls = tls::config(&config.http).await?;
+    // What renews certificates ends with the server, however that ends.
+    let stop = CancellationToken::new();
+    let tls = tls::configuration(&config.http, &stop).await?;
     let addr = config.http.addr;
     let bind = |source| ServeError::Bind { addr, source };
     let listener = std::net::TcpListener::bind(addr).map_err(bind)?;
     listener.set_nonblocking(true).map_err(bind)?;
     let http_addr = listener.local_addr().map_err(bind)?;
+    let announce = addresses::announced(&config).await.map_err(ServeError::Announce)?;
     let sfu = Sfu::start(SfuConfig {
         addr: config.media.addr,
         tcp: config.media.tcp.0,
@@ -107,7 +114,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
             realm: config.turn.realm.clone(),
             secret: config.turn.secret.as_ref().map(|secret| TurnSecret::new(secret.expose().as_bytes())),
         }),
-        announce: config.media.announce.clone(),
+        announce,
         workers: config.media.workers,
         loudest: config.rooms.loudest,
         max_bitrate: u64::from(config.rooms.publisher_kbps) * 1000,
@@ -123,13 +130,14 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
     let server = axum_server::from_tcp(listener).map_err(bind)?.handle(handle.clone());
     let with_tls = tls.is_some();
     let http = match tls {
-        Some(config) => {
-            let acceptor = axum_server::tls_rustls::RustlsAcceptor::new(config);
-            tokio::spawn(run(server.acceptor(acceptor), router))
-        }
+        Some(config) => tokio::spawn(run(server.acceptor(tls::Acceptor::new(config, app.sfu.clone())), router)),
         None => tokio::spawn(run(server, router)),
     };
-    let task = tokio::spawn(supervise(app, handle, http, shutdown));
+    let supervised = supervise(app, handle, http, shutdown);
+    let task = tokio::spawn(async move {
+        let _stop = stop.drop_guard();
+        supervised.await;
+    });
     Ok(Server { http_addr, media_addr, tls: with_tls, task })
 }
 

@@ -22,6 +22,7 @@ use crate::app::{App, new_participant_id};
 use crate::auth::{self, Claims};
 use crate::error::{Code, Problem};
 use crate::http::Source;
+use crate::ice::Reached;
 use crate::limits::MAX_MESSAGE_BYTES;
 use crate::telemetry::Journey;
 use incoming::{ClientMessage, Join as JoinMessage};
@@ -61,6 +62,7 @@ pub(crate) async fn upgrade(
         }
         Ok(room)
     })();
+    let reached = Reached::of(&app, &headers, &uri);
     let room = match checked {
         Ok(room) => room,
         Err(problem) => return problem.into_response(),
@@ -76,11 +78,11 @@ pub(crate) async fn upgrade(
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
-        .on_upgrade(move |socket| app.clone().tasks.track_future(connected(app, room.into(), socket)))
+        .on_upgrade(move |socket| app.clone().tasks.track_future(connected(app, room.into(), socket, reached)))
 }
 
 /// From the open socket to the member, or to the door.
-async fn connected(app: Arc<App>, room: Arc<str>, socket: WebSocket) {
+async fn connected(app: Arc<App>, room: Arc<str>, socket: WebSocket, reached: Reached) {
     let mut link = Link::new(Box::new(socket));
     let join = tokio::select! {
         join = timeout(JOIN_TIMEOUT, first_message(&mut link)) => {
@@ -92,7 +94,7 @@ async fn connected(app: Arc<App>, room: Arc<str>, socket: WebSocket) {
         }
     };
     let admitted = match join {
-        Some(Ok(join)) => admit(&app, &room, join, link).await,
+        Some(Ok(join)) => admit(&app, &room, join, link, reached).await,
         Some(Err(problem)) => Err((problem, link)),
         // It went away before it said anything.
         None => return,
@@ -134,6 +136,7 @@ async fn admit(
     room: &Arc<str>,
     join: JoinMessage,
     link: Link,
+    reached: Reached,
 ) -> Result<Option<(Member, Link)>, (Problem, Link)> {
     if let Some(word) = &join.resume {
         // The word is a secret of its own and outlives the token: media went on meanwhile anyway.
@@ -142,13 +145,13 @@ async fn admit(
         };
         return Err((Problem::new(Code::ResumeFailed, "that session is gone: join anew"), Link::new(socket)));
     }
-    match enter(app, room, join).await {
+    match enter(app, room, join, reached).await {
         Ok(member) => Ok(Some((member, link))),
         Err(problem) => Err((problem, link)),
     }
 }
 
-async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Member, Problem> {
+async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage, reached: Reached) -> Result<Member, Problem> {
     let claims = app.auth.claims(join.token.as_deref(), room)?;
     if claims.room != **room {
         return Err(Problem::new(Code::Unauthorized, "the token is of another room"));
@@ -175,7 +178,7 @@ async fn enter(app: &Arc<App>, room: &Arc<str>, join: JoinMessage) -> Result<Mem
     };
     let (session, joined) = app.sfu.join(request).await??;
     journey.joined();
-    Ok(Member::new(Arc::clone(app), Arc::clone(room), session, joined, journey, permit))
+    Ok(Member::new(Arc::clone(app), Arc::clone(room), session, joined, journey, permit, reached))
 }
 
 /// A name in the token wins: who signed it vouches for it.

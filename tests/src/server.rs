@@ -29,7 +29,11 @@ impl Server {
         Self::start_with(Config { keys: vec![key], ..Config::default() }).await
     }
 
-    async fn start_with(mut config: Config) -> Self {
+    /// With these settings, but for addresses and rates.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_with(mut config: Config) -> Self {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         config.http.addr = free;
         config.media.addr = free;
@@ -47,6 +51,11 @@ impl Server {
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         self.running.url() + path
+    }
+
+    /// Where it serves HTTP.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.running.http_addr()
     }
 
     /// Where it receives media.

@@ -4,6 +4,7 @@
 
 mod handle;
 mod load;
+mod probe;
 mod relay;
 mod routes;
 mod socket;
@@ -11,6 +12,7 @@ mod stream;
 mod worker;
 
 pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError, TcpPort, TurnSettings};
+pub use probe::{SocketProbe, probe, try_bind};
 pub use relay::{CREDENTIAL_TTL, Relay};
 pub use stream::StreamKind;
 pub use weir_core::turn::{Credential, Secret as TurnSecret};

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use weir_core::stats::{Histogram, SIZES};
 
 /// The kernel's buffers. At 100 Mbps, 4 MiB hold a third of a second.
-const KERNEL_BUFFER: usize = 4 << 20;
+pub(crate) const KERNEL_BUFFER: usize = 4 << 20;
 /// One receive buffer: the largest that GRO fills.
 const RECEIVE_BUFFER: usize = 64 << 10;
 /// The most bytes in one GSO run: what an IPv4 datagram could carry.
@@ -61,7 +61,7 @@ fn new(address: SocketAddr) -> io::Result<Socket> {
     if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
         socket.set_only_v6(false)?;
     }
-    // What the system allows; `weir doctor` will say when it is little.
+    // What the system allows; `weir doctor` says when it is little.
     _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
     _ = socket.set_send_buffer_size(KERNEL_BUFFER);
     Ok(socket)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weir_sfu::TcpPort;
 
-use super::Config;
+use super::{Config, Http};
 
 /// The least a signing secret may hold, in bytes: as long as the hash (RFC 7518, section 3.2).
 pub(super) const MIN_SECRET_BYTES: usize = 32;
@@ -26,6 +26,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     check_addresses(config, &mut say);
     check_turn(config, &mut say);
     check_http(config, &mut say);
+    check_acme(&config.http, &mut say);
     check_overflow(config, &mut say);
     check_numbers(config, &mut say);
     check_telemetry(config, &mut say);
@@ -67,7 +68,8 @@ fn check_addresses(config: &Config, say: &mut impl FnMut(&'static str, String)) 
     if config.media.addr.ip().is_unspecified() && config.media.announce.is_empty() {
         let port = config.media.addr.port();
         let message = format!(
-            "{} names no address that clients could reach. Say which they can, under [media]:\n  announce = [\"203.0.113.7:{port}\"]",
+            "{} names no address that clients could reach. Say which they can, under [media]:\n  announce = [\"203.0.113.7:{port}\"]\n\
+             or have it found, by cloud metadata, STUN and interface:\n  announce = \"auto\"",
             config.media.addr
         );
         say("media.announce", message);
@@ -131,6 +133,39 @@ fn check_http(config: &Config, say: &mut impl FnMut(&'static str, String)) {
         if !["stun:", "turn:", "turns:"].iter().any(|scheme| server.url.starts_with(scheme)) {
             say("ice_servers", format!("\"{}\" does not begin with stun:, turn: or turns:", server.url));
         }
+    }
+}
+
+fn check_acme(http: &Http, say: &mut impl FnMut(&'static str, String)) {
+    let acme = &http.acme;
+    if !acme.on() {
+        if !acme.email.is_empty() {
+            say(
+                "http.acme.domains",
+                String::from("an e-mail address is there, and no name: which domains are certified?"),
+            );
+        }
+        return;
+    }
+    if http.tls_cert.is_some() || http.tls_self_signed {
+        let other = if http.tls_self_signed { "http.tls_self_signed" } else { "http.tls_cert" };
+        say("http.acme", format!("there is {other} too: choose one certificate"));
+    }
+    if !acme.email.contains('@') {
+        let message =
+            "the authority wants an e-mail address: email = \"you@example.org\"; to set it agrees to its terms";
+        say("http.acme.email", String::from(message));
+    }
+    for domain in &acme.domains {
+        let label = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if domain.parse::<std::net::IpAddr>().is_ok() || !domain.split('.').all(label) {
+            let message =
+                format!("\"{domain}\" is no name that can be certified: write a host name, no address, no *, no port");
+            say("http.acme.domains", message);
+        }
+    }
+    if !acme.directory.starts_with("https://") {
+        say("http.acme.directory", format!("\"{}\" does not begin with https://", acme.directory));
     }
 }
 

@@ -192,9 +192,10 @@ fn is_of_kubernetes(rest: &str) -> bool {
 
 fn env_path(rest: &str) -> String {
     let lower = rest.to_ascii_lowercase();
-    let sections = ["http", "media", "turn", "rooms", "limits", "telemetry"];
+    // The inner section before the one that it is in.
+    let sections = ["http.acme", "http", "media", "turn", "rooms", "limits", "telemetry"];
     for section in sections {
-        if let Some(field) = lower.strip_prefix(section).and_then(|field| field.strip_prefix('_')) {
+        if let Some(field) = lower.strip_prefix(&section.replace('.', "_")).and_then(|field| field.strip_prefix('_')) {
             return format!("{section}.{field}");
         }
     }
@@ -276,8 +277,30 @@ mod tests {
         let config = with_file("", &env, Vec::new()).expect("a configuration");
         assert_eq!(config.keys[0].id, "main");
         assert_eq!(config.keys[0].secret.expose(), SECRET, "digits stay a text");
-        assert_eq!(config.media.announce.len(), 2);
+        assert_eq!(config.media.announce.addresses().len(), 2);
         assert_eq!(config.telemetry.log, "debug");
+    }
+
+    #[test]
+    fn acme_is_asked_for_a_name_and_an_address_and_nothing_beside() {
+        let env = [("WEIR_HTTP_ACME_DOMAINS", "meet.example.org"), ("WEIR_HTTP_ACME_EMAIL", "ops@example.org")];
+        let config = with_file("", &env, Vec::new()).expect("a configuration");
+        assert!(config.http.tls() && config.http.acme.domains == ["meet.example.org"]);
+        let rows = [
+            ("[http.acme]\ndomains = [\"meet.example.org\"]\n", "http.acme.email: the authority"),
+            ("[http.acme]\nemail = \"a@b\"\n", "http.acme.domains: "),
+            ("[http.acme]\ndomains = [\"192.0.2.1\"]\nemail = \"a@b\"\n", ".toml:2: http.acme.domains: "),
+            ("[http.acme]\ndomains = [\"*.example.org\"]\nemail = \"a@b\"\n", "no *"),
+            (
+                "[http.acme]\ndomains = [\"a.b\"]\nemail = \"a@b\"\ndirectory = \"http://c\"\n",
+                ".toml:4: http.acme.directory",
+            ),
+            ("[http]\ntls_self_signed = true\n[http.acme]\ndomains = [\"a.b\"]\nemail = \"a@b\"\n", "choose one"),
+        ];
+        for (file, words) in rows {
+            let text = message(with_file(file, &[], Vec::new()));
+            assert!(text.contains(words), "{file}: {text}");
+        }
     }
 
     #[test]

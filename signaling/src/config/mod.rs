@@ -2,6 +2,7 @@
 //!
 //! Layers, the later over the earlier: defaults, the file, `WEIR_*` variables, flags. See [`load`].
 
+mod announce;
 mod check;
 mod load;
 mod secret;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use weir_sfu::TcpPort;
 
+pub use announce::Announce;
 pub use check::{Finding, check, mend_public_bind};
 pub use load::{ConfigError, Flags, Sources, load, of_kubernetes};
 pub use secret::Secret;
@@ -50,6 +52,8 @@ pub struct Http {
     pub tls_key: Option<PathBuf>,
     /// Serve TLS with a certificate made at start, for this machine's names only.
     pub tls_self_signed: bool,
+    /// A certificate from an authority.
+    pub acme: Acme,
     /// Web origins whose pages may open the WebSocket, besides the server's own: `https://app.example.org`, or `*`.
     pub allowed_origins: Vec<String>,
 }
@@ -61,6 +65,7 @@ impl Default for Http {
             tls_cert: None,
             tls_key: None,
             tls_self_signed: false,
+            acme: Acme::default(),
             allowed_origins: Vec::new(),
         }
     }
@@ -69,7 +74,43 @@ impl Default for Http {
 impl Http {
     /// True if the server speaks TLS.
     pub fn tls(&self) -> bool {
-        self.tls_self_signed || self.tls_cert.is_some()
+        self.tls_self_signed || self.tls_cert.is_some() || self.acme.on()
+    }
+}
+
+/// A certificate from an authority by ACME, which must reach the server on port 443 of each name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Acme {
+    /// The names to be certified; none: no ACME.
+    pub domains: Vec<String>,
+    /// Whom the authority writes to. To set it, agrees to the authority's terms.
+    pub email: String,
+    /// The directory in which account and certificates are kept; it must outlive restarts, as authorities limit how
+    /// often they give new ones.
+    pub cache: PathBuf,
+    /// The authority; Let's Encrypt by default.
+    pub directory: String,
+    /// A PEM file with what certifies the authority's own server, for one that the web does not trust.
+    pub root: Option<PathBuf>,
+}
+
+impl Default for Acme {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            email: String::new(),
+            cache: PathBuf::from("weir-acme"),
+            directory: String::from("https://acme-v02.api.letsencrypt.org/directory"),
+            root: None,
+        }
+    }
+}
+
+impl Acme {
+    /// True if certificates are to be had.
+    pub fn on(&self) -> bool {
+        !self.domains.is_empty()
     }
 }
 
@@ -77,12 +118,12 @@ impl Http {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Media {
-    /// Where to listen, UDP.
+    /// Where to listen, UDP. `[::]` is every address of the machine, IPv4 and IPv6.
     pub addr: SocketAddr,
     /// Where to listen for connections, TCP.
     pub tcp: MediaTcp,
     /// The addresses told to clients; empty: [`Media::addr`].
-    pub announce: Vec<SocketAddr>,
+    pub announce: Announce,
     /// Worker threads; 0: one per core.
     pub workers: usize,
 }
@@ -92,7 +133,7 @@ impl Default for Media {
         Self {
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478),
             tcp: MediaTcp::default(),
-            announce: Vec::new(),
+            announce: Announce::default(),
             workers: 0,
         }
     }

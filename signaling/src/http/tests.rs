@@ -109,7 +109,7 @@ async fn other_methods_are_told_which_are_allowed() {
 #[tokio::test]
 async fn pages_come_with_security_headers() {
     let fixture = Fixture::development();
-    for path in ["/", "/r/demo", "/watch/demo"] {
+    for path in ["/", "/r/demo", "/watch/demo", "/doctor"] {
         let response = fixture.get(path).await;
         assert_eq!(response.status(), 200, "{path}");
         let headers = response.headers();

@@ -29,6 +29,7 @@ pub(super) fn routes() -> Routes {
         .route("/", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
         .route("/r/{room}", get(|headers: HeaderMap| async move { page("index.html", &headers) }))
         .route("/watch/{room}", get(|headers: HeaderMap| async move { page("watch.html", &headers) }))
+        .route("/doctor", get(|headers: HeaderMap| async move { page("doctor.html", &headers) }))
         .route("/weir.js", get(|headers: HeaderMap| async move { shared("weir.js", &headers) }))
         .route(
             "/assets/{*path}",

@@ -18,7 +18,7 @@ use super::link::{Cut, Link};
 use super::outgoing::{RoomLimits, ServerMessage, SlotLimits};
 use crate::app::App;
 use crate::error::{Code, Problem};
-use crate::ice::{self, IceServers};
+use crate::ice::{self, IceServers, Reached};
 use crate::telemetry::Journey;
 
 /// How long media goes on without a WebSocket.
@@ -48,6 +48,7 @@ pub(super) struct Member {
     others: Vec<ParticipantInfo>,
     resume: String,
     sockets: mpsc::Receiver<Box<WebSocket>>,
+    reached: Reached,
     messages: DefaultDirectRateLimiter,
     _permit: OwnedSemaphorePermit,
 }
@@ -70,6 +71,7 @@ impl Member {
         joined: Joined,
         journey: Journey,
         permit: OwnedSemaphorePermit,
+        reached: Reached,
     ) -> Self {
         let (resume, sockets) = app.resumes.add(&room);
         let quota = Quota::per_second(MESSAGES_PER_SECOND).allow_burst(MESSAGE_BURST);
@@ -81,6 +83,7 @@ impl Member {
             others: joined.participants,
             resume,
             sockets,
+            reached,
             messages: RateLimiter::direct(quota),
             _permit: permit,
         }
@@ -153,7 +156,7 @@ impl Member {
     }
 
     fn ice_servers(&self) -> IceServers {
-        ice::servers(&self.app, &self.session.id().to_string())
+        ice::servers(&self.app, &self.session.id().to_string(), &self.reached)
     }
 
     /// The room as it stands; the slots follow as notices, and then all is as ever.

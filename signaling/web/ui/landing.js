@@ -79,6 +79,7 @@ export function landing({ open }) {
     h(
       'footer',
       { class: 'landing-foot' },
+      h('a', { href: '/doctor' }, 'Connection check'),
       h('a', { href: '/openapi.json' }, 'HTTP API'),
       h('a', { href: '/weir.js' }, 'weir.js for your own pages'),
     ),

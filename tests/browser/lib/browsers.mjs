@@ -1,6 +1,7 @@
 // Chromium and Firefox, headless, with fake cameras and microphones that need no permission.
 
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import puppeteer from 'puppeteer-core';
 
@@ -49,14 +50,23 @@ const FIREFOX_PREFERENCES = {
   'toolkit.telemetry.enabled': false,
 };
 
-export function launchChromium() {
+/** @param {{executable?: string, flags?: string[], pipe?: boolean}} [options] */
+export function launchChromium({ executable = CHROMIUM, flags = [], pipe = false } = {}) {
   return puppeteer.launch({
     browser: 'chrome',
-    executablePath: CHROMIUM,
+    executablePath: executable,
     headless: true,
-    args: CHROMIUM_FLAGS,
+    pipe,
+    args: [...CHROMIUM_FLAGS, ...flags],
     defaultViewport: { width: 1280, height: 720 },
   });
+}
+
+/** A Chromium in another network namespace: it is spoken to by pipes, since it has no network in common with us. */
+export function launchChromiumIn(namespace, directory, ...flags) {
+  const executable = join(directory, 'chromium');
+  writeFileSync(executable, `#!/bin/sh\nexec ip netns exec ${namespace} ${CHROMIUM} "$@"\n`, { mode: 0o755 });
+  return launchChromium({ executable, flags, pipe: true });
 }
 
 export function launchFirefox() {

@@ -20,7 +20,7 @@ use super::{Protocol, SDP, content_type, events, layer};
 use crate::app::App;
 use crate::auth::{self, Claims};
 use crate::error::{Code, Problem};
-use crate::ice;
+use crate::ice::{self, Reached};
 use crate::limits::{MAX_SDP_BYTES, read_text};
 use crate::telemetry::Journey;
 
@@ -47,7 +47,8 @@ pub(in crate::http) async fn create(
     let entered = async {
         let entry = Entry::check(app, protocol, source, room, &request)?;
         let permit = app.limits.session()?;
-        start(app, protocol, join(entry)?, permit, request.into_body()).await
+        let reached = Reached::of(app, request.headers(), request.uri());
+        start(app, protocol, join(entry)?, permit, request.into_body(), &reached).await
     };
     entered.await.or_else(|problem| elsewhere(app, problem, &asked))
 }
@@ -90,7 +91,14 @@ impl Entry {
 }
 
 /// Joins the room, answers the offer and keeps the session.
-async fn start(app: &Arc<App>, protocol: Protocol, join: Join, permit: OwnedSemaphorePermit, body: Body) -> Answered {
+async fn start(
+    app: &Arc<App>,
+    protocol: Protocol,
+    join: Join,
+    permit: OwnedSemaphorePermit,
+    body: Body,
+    reached: &Reached,
+) -> Answered {
     let sdp = read_offer(body).await?;
     let client = fragment::read(&sdp).map_err(|_| Problem::new(Code::BadOffer, "the body is not SDP"))?;
     let (room, identity, role) = (Arc::clone(&join.room), join.identity.clone(), join.role);
@@ -110,7 +118,7 @@ async fn start(app: &Arc<App>, protocol: Protocol, join: Join, permit: OwnedSema
     let location = format!("/{}/{room}/{secret}", protocol.name());
     let ice_session = Ice { server_ufrag: answer.ice_ufrag.clone(), client_ufrag: client.ufrag.unwrap_or_default() };
     let mut headers = created_headers(&location, &ice_session.etag());
-    ice::add_links(&mut headers, &ice::servers(app, &session.id().to_string()).ice_servers);
+    ice::add_links(&mut headers, &ice::servers(app, &session.id().to_string(), reached).ice_servers);
     if protocol == Protocol::Whep {
         let links = [events::link(&location), layer::link(&location)];
         links.iter().for_each(|link| _ = HeaderValue::from_str(link).map(|value| headers.append(header::LINK, value)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 
 use super::super::{Answered, Source, fragment};
@@ -13,7 +13,7 @@ use super::{Protocol, content_type};
 use crate::app::App;
 use crate::auth;
 use crate::error::{Code, Problem};
-use crate::ice;
+use crate::ice::{self, Reached};
 use crate::limits::{MAX_FRAGMENT_BYTES, read_text};
 
 /// `GET` and `HEAD`: empty, as RFC 9725 section 4.1 reserves them.
@@ -64,7 +64,7 @@ pub(super) async fn patch(
     Extension(protocol): Extension<Protocol>,
     Source(source): Source,
     Path((room, secret)): Path<(String, String)>,
-    headers: HeaderMap,
+    (headers, uri): (HeaderMap, Uri),
     body: Body,
 ) -> Answered {
     app.limits.request(source)?;
@@ -87,10 +87,11 @@ pub(super) async fn patch(
         return Err(Problem::new(Code::UnacceptableOffer, "an ICE restart needs new ice-ufrag and ice-pwd"));
     };
     let restarted = resource.restart(expected, ufrag, pwd).await?;
-    let headers = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
-    let mut response = (headers, restarted.fragment).into_response();
+    let answered = [(header::ETAG, restarted.etag), (header::CONTENT_TYPE, fragment::CONTENT_TYPE.into())];
+    let mut response = (answered, restarted.fragment).into_response();
     // Those of the creation allocate no more by now.
-    ice::add_links(response.headers_mut(), &ice::servers(&app, &auth::random_text::<8>()).ice_servers);
+    let told = ice::servers(&app, &auth::random_text::<8>(), &Reached::of(&app, &headers, &uri));
+    ice::add_links(response.headers_mut(), &told.ice_servers);
     Ok(response)
 }
 
