@@ -43,7 +43,10 @@ fn turns_url(authority: &str) -> Option<String> {
     let parsed: Authority = authority.parse().ok()?;
     // No user name, and nothing that would end the URL in a header's quotes.
     let host = Some(parsed.host()).filter(|host| !host.is_empty() && !authority.contains('@'))?;
-    let port = parsed.port().map_or(Some(443), |port| port.as_str().parse::<u16>().ok())?;
+    let port: u16 = match authority.strip_prefix(host)? {
+        "" => 443,
+        rest => rest.strip_prefix(':')?.parse().ok()?,
+    };
     Some(format!("turns:{host}:{port}?transport=tcp"))
 }
 
