@@ -296,7 +296,7 @@ impl Net {
             std::mem::take(&mut self.wire).into_iter().partition(|(_, (up, from, _))| *up && *from == index);
         self.wire = rest;
         let remote = self.clients[index].addr;
-        for (_, (.., data)) in &batch {
+        for (.., data) in batch.values() {
             self.shard.handle(self.now, Input::Datagram { remote, data });
         }
         let outputs: Vec<Output> = std::iter::from_fn(|| self.shard.poll_output()).collect();
