@@ -104,6 +104,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         addr: config.media.addr,
         announce: config.media.announce.clone(),
         workers: config.media.workers,
+        spread_at: config.media.spread_at,
         loudest: config.rooms.loudest,
         max_bitrate: u64::from(config.rooms.publisher_kbps) * 1000,
     })?;

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod relay;
 pub mod shard;
 pub mod stats;
 pub mod watching;

@@ -4,6 +4,8 @@
 
 mod handle;
 mod load;
+mod place;
+mod relays;
 mod routes;
 mod socket;
 mod worker;

@@ -80,11 +80,19 @@ pub struct Media {
     pub announce: Vec<SocketAddr>,
     /// Worker threads; 0: one per core.
     pub workers: usize,
+    /// How many participants of one room, viewers included, live on one worker before the others take part. A room that
+    /// is on several workers costs each of them a copy of its packets, so small rooms stay whole.
+    pub spread_at: usize,
 }
 
 impl Default for Media {
     fn default() -> Self {
-        Self { addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478), announce: Vec::new(), workers: 0 }
+        Self {
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3478),
+            announce: Vec::new(),
+            workers: 0,
+            spread_at: 100,
+        }
     }
 }
 

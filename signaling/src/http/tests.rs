@@ -25,8 +25,9 @@ impl Fixture {
         let mut config = Config::default();
         change(&mut config);
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
-        let sfu = Sfu::start(SfuConfig { addr, announce: Vec::new(), workers: 1, loudest: 3, max_bitrate: 8_000_000 })
-            .expect("workers");
+        let sfu =
+            SfuConfig { addr, announce: Vec::new(), workers: 1, spread_at: 100, loudest: 3, max_bitrate: 8_000_000 };
+        let sfu = Sfu::start(sfu).expect("workers");
         Self { app: Arc::new(App::new(config, sfu)), source: SocketAddr::from(([127, 0, 0, 1], 5000)) }
     }
 
