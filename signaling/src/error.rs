@@ -268,6 +268,7 @@ impl From<JoinError> for Problem {
             JoinError::RoomFull { .. } => Code::RoomFull,
             JoinError::PublishersFull { .. } => Code::PublishersFull,
             JoinError::NothingPublished => Code::NothingPublished,
+            JoinError::Unavailable => Code::Overloaded,
         };
         Self::new(code, error.to_string())
     }

@@ -102,6 +102,8 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("weir_sent_bytes_total", "Bytes of datagrams given out.", |s| s.bytes_out),
     ("weir_rtp_received_total", "RTP packets received from publishers, repairs included.", |s| s.rtp_in),
     ("weir_rtp_forwarded_total", "RTP packets written to receivers.", |s| s.rtp_forwarded),
+    ("weir_relay_sent_total", "RTP packets given to other media workers, once for each.", |s| s.relay_out),
+    ("weir_relay_received_total", "RTP packets taken from other media workers.", |s| s.relay_in),
     ("weir_late_pictures_total", "Pictures given up until a keyframe: the link did not keep up.", |s| s.late_pictures),
     ("weir_dropped_late_total", "Video packets dropped: they waited for too long for a media worker.", |s| {
         s.dropped_late
@@ -119,6 +121,7 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("weir_dropped_unknown_total", "Datagrams dropped: not of a kind known here.", |s| s.dropped_unknown),
     ("weir_dropped_codec_total", "Packets dropped: no receiver of that codec.", |s| s.dropped_codec),
     ("weir_dropped_ring_total", "Datagrams dropped on their way from another worker's socket.", |s| s.dropped_ring),
+    ("weir_dropped_relay_total", "RTP packets dropped on their way to another media worker.", |s| s.dropped_relay),
     ("weir_dropped_send_total", "Datagrams dropped: the kernel's send buffer was full.", |s| s.dropped_send),
     ("weir_dropped_stream_total", "Packets given up that connections did not take in time, old video first.", |s| {
         s.dropped_stream
@@ -172,7 +175,7 @@ fn histogram(values: &stats::Histogram, bounds: &[u64; 7], unit: f64) -> Metric 
     metric
 }
 
-/// How much of what the server can do is used: that of its busiest worker, as a room lives on one.
+/// How much of what the server can do is used: that of its busiest worker, as a room lives on one until that is loaded.
 fn load(shards: &[Stats]) -> Option<MetricFamily> {
     let busiest = shards.iter().map(|stats| stats.load).reduce(f64::max)?;
     let help = "Share of the last second that the busiest media worker worked, 0 to 1.";

@@ -115,7 +115,7 @@ async fn a_viewer_of_simulcast_gets_one_layer_and_the_one_that_fits_its_window()
 }
 
 /// Waits until as many video lines carry pictures, and as many audio lines sound, as there are others.
-async fn sees_and_hears(who: &str, peer: &Peer, others: usize) {
+pub(crate) async fn sees_and_hears(who: &str, peer: &Peer, others: usize) {
     let flows = || {
         let report = peer.report();
         let video = report.received.values().filter(|r| r.pictures > 20).count();

@@ -6,6 +6,7 @@ mod forwarding;
 mod lifecycle;
 mod recorded_offers;
 mod sessions;
+mod spread;
 mod tls;
 mod tokens;
 mod whep;

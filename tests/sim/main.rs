@@ -84,7 +84,10 @@ fn runs_beside_each_other_do_not_touch_each_other() {
 
 /// Three members on wide links, run for 12 s.
 fn wide_run(seed: u64) -> World {
-    let mut world = World::new(seed);
+    wide_run_in(World::new(seed))
+}
+
+fn wide_run_in(mut world: World) -> World {
     (0..3).for_each(|_| _ = member(&mut world, LinkSpec::kbps(50_000)));
     world.run_to(Duration::from_secs(12));
     world
@@ -104,6 +107,30 @@ fn three_on_wide_links_hear_each_other_whole_and_see_both_others() {
                 assert_eq!(gaps, 0, "seed {seed}, client {client}: picture ids");
             }
         });
+    }
+}
+
+#[test]
+fn over_three_shards_it_is_as_on_one_and_the_same_for_the_same_seed() {
+    for seed in SEEDS {
+        let run = |seed| {
+            let world = wide_run_in(World::with_shards(seed, 3, Duration::from_micros(300)));
+            for (client, watched) in world.clients.iter().enumerate() {
+                let seen = watched.video.values().filter(|v| !v.shown.is_empty()).count();
+                assert_eq!(seen, 2, "seed {seed}, client {client}");
+                let (freezes, _) = measure::worst_freezes(watched, Span::secs(4, 12));
+                let loss = measure::audio_loss_of(&world, client, Span::secs(4, 12));
+                assert_eq!((loss, freezes), (0.0, 0.0), "seed {seed}, client {client}");
+                let gaps: u64 = watched.video.values().map(|v| v.picture_gaps).sum();
+                assert_eq!(gaps, 0, "seed {seed}, client {client}: picture ids");
+                let heights = watched.video.values().filter_map(|v| v.shown.last());
+                let speaker = heights.clone().find(|shown| shown.source == 0).map(|shown| shown.height);
+                assert_eq!(speaker, (client != 0).then_some(720), "seed {seed}, client {client}: who speaks is large");
+            }
+            drop(world);
+            trace::finished()
+        };
+        assert_eq!(run_seeded(seed, run), run_seeded(seed, run), "seed {seed}");
     }
 }
 

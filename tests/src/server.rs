@@ -29,6 +29,13 @@ impl Server {
         Self::start_with(Config { keys: vec![key], ..Config::default() }).await
     }
 
+    /// With so many media workers, over which even the smallest room is spread.
+    pub async fn start_spread(workers: usize) -> Self {
+        let mut config = Config::default();
+        (config.media.workers, config.media.spread_at) = (workers, 1);
+        Self::start_with(config).await
+    }
+
     /// With these settings, but for addresses and rates.
     ///
     /// # Panics
@@ -89,12 +96,20 @@ impl Metrics {
     /// # Panics
     /// When there is no such metric.
     pub fn sum(&self, name: &str) -> f64 {
+        self.samples(name).iter().sum()
+    }
+
+    /// All samples of a metric, in the order of the text.
+    ///
+    /// # Panics
+    /// When there is no such metric.
+    pub fn samples(&self, name: &str) -> Vec<f64> {
         let samples = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             (rest.starts_with('{') || rest.starts_with(' ')).then_some(rest)?.rsplit(' ').next()?.parse::<f64>().ok()
         });
         let samples: Vec<_> = samples.collect();
         assert!(!samples.is_empty(), "no metric {name} in:\n{}", self.0);
-        samples.iter().sum()
+        samples
     }
 }

@@ -1,6 +1,6 @@
 //! What a forwarded packet costs a shard, without sockets: `cargo bench -p weir-core --bench path [-- NAME...]`.
 //!
-//! Processor time of the shard alone, media packets in and all that comes of them: feedback, timers, reports. Several
+//! Processor time of the shard alone, of several the busiest, media packets in and all that comes of them: feedback, timers, reports. Several
 //! worlds take turns, so that what else the machine does strikes all alike; the median of the rounds is printed. Names
 //! choose among the lines; `--profile NAME` runs one line for a profiler (see `docs/PERFORMANCE.md`).
 
@@ -48,6 +48,13 @@ const LINES: &[Line] = &[
     },
     Line { name: "1-to-200", make: |timed| webinar(timed, 200, true), viewers: 200, warm_up: 8000, round: 330 },
     Line { name: "1-to-500", make: |timed| webinar(timed, 500, true), viewers: 500, warm_up: 8000, round: 330 },
+    Line {
+        name: "1-to-500-on-2-shards",
+        make: |timed| spread_webinar(timed, 500, true, 2),
+        viewers: 500,
+        warm_up: 8000,
+        round: 330,
+    },
     Line { name: "1-to-3000", make: |timed| webinar(timed, 3000, true), viewers: 3000, warm_up: 3000, round: 132 },
     Line { name: "10-rooms-of-10", make: |timed| meetings(timed, true), viewers: 100, warm_up: 5000, round: 300 },
     Line {
@@ -122,7 +129,7 @@ fn profile(line: &Line) {
     let (mut world, _) = warm(line, false);
     let work = profiled(&mut world, line.round * 2);
     println!("{}: {} packets forwarded, {} datagrams in", line.name, work.forwarded, work.datagrams_in);
-    let late = world.stats().late_pictures;
+    let late: u64 = world.stats().iter().map(|stats| stats.late_pictures).sum();
     println!("{late} pictures given up");
     world.describe("webinar").iter().chain(&world.describe("meeting 3")).for_each(|line| println!("{line}"));
 }
@@ -134,15 +141,23 @@ fn profiled(world: &mut World, milliseconds: u64) -> Work {
 }
 
 fn webinar(timed: bool, viewers: usize, feedback: bool) -> World {
-    let mut world = World::new(CAMERA, feedback, timed);
+    spread_webinar(timed, viewers, feedback, 1)
+}
+
+/// The publisher on the first shard, the viewers spread over all.
+fn spread_webinar(timed: bool, viewers: usize, feedback: bool, shards: u8) -> World {
+    let mut world = World::new(CAMERA, feedback, timed, shards);
     world.add("webinar", PUBLISHER);
-    (0..viewers).for_each(|_| world.add("webinar", VIEWER));
+    for viewer in 0..viewers {
+        world.place = viewer % usize::from(shards);
+        world.add("webinar", VIEWER);
+    }
     world.connect();
     world
 }
 
 fn meetings(timed: bool, feedback: bool) -> World {
-    let mut world = World::new(SMALL, feedback, timed);
+    let mut world = World::new(SMALL, feedback, timed, 1);
     for room in 0..10 {
         (0..10).for_each(|_| world.add(&format!("meeting {room}"), MEMBER));
     }

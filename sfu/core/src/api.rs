@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::allocator::Reason;
 use crate::doctor::Finding;
 use crate::path::Path;
+use crate::relay::LinkId;
 use crate::watching::{ChoiceError, LayerChoice, Watched};
 
 /// Names a participant for its whole life in a room. Random, 64 bits; not a secret.
@@ -221,6 +222,9 @@ pub enum JoinError {
     /// The room exists but nobody publishes in it.
     #[error("nobody publishes in this room yet")]
     NothingPublished,
+    /// The worker that decides about the room does not answer.
+    #[error("the part of the server that holds this room does not answer, try again")]
+    Unavailable,
 }
 
 /// A client's SDP offer.
@@ -317,6 +321,8 @@ pub struct SlotView {
 pub enum Command {
     /// Enter a room. Answered with [`Reply::Join`].
     Join(Box<Join>),
+    /// Enter a room that another shard decides about. Answered with [`Reply::Join`] when that one has answered.
+    JoinFrom(Box<Join>, LinkId),
     /// Negotiate the connection. Answered with [`Reply::Offer`].
     Offer(ParticipantId, Box<Offer>),
     /// Say what shall be shown.

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::ExtensionValues;
 
-use crate::api::{Codec, MediaKind, ParticipantId, Source, TrackId};
+use crate::api::{Codec, MediaKind, ParticipantId, TrackId};
 use crate::demux::Demux;
 use crate::egress::Egress;
 use crate::forward::SenderReport;
@@ -22,7 +22,8 @@ use crate::forward::vp8::Vp8Descriptor;
 use crate::ingress::{Arrival, Reading};
 use crate::lipsync::PublisherClock;
 use crate::participant::{Format, OutPacket, ReceiveFormat, SendFormat};
-use crate::track::{Cutting, Layer, Track};
+use crate::relay::{self, RelayMessage, TrackState};
+use crate::track::{Cutting, Track};
 
 /// A packet as a publisher sends it.
 #[derive(Debug, Clone)]
@@ -195,32 +196,33 @@ impl Addresses {
     }
 }
 
+/// What one shard says to another of so many packets.
+#[must_use]
+pub fn relayed(now: Instant, codec: Codec, packets: usize) -> RelayMessage {
+    let packet = relay::Packet {
+        track: TrackId(1),
+        layer: 0,
+        source: 1,
+        seq: 1,
+        time: 1,
+        marker: false,
+        format: ReceiveFormat { format: format(codec), red: None },
+        payload: Arc::from([0; 4]),
+        ext: ExtensionValues::default(),
+        csrc: Box::default(),
+        report: None,
+        captured: now,
+        silenced: false,
+        late: false,
+    };
+    RelayMessage(relay::Message::Media { packets: vec![packet; packets], shed: Vec::new() })
+}
+
 fn format(codec: Codec) -> Format {
     Format { codec, profile: 0, packetization: 0 }
 }
 
 fn track(kind: MediaKind, layers: usize) -> Track {
     let rid = |index: usize| (layers > 1).then(|| Rid::from(["q", "h", "f"][index.min(2)]));
-    Track {
-        id: TrackId(1),
-        publisher: 0,
-        mid: Mid::from("0"),
-        kind,
-        source: if kind == MediaKind::Audio { Source::Microphone } else { Source::Camera },
-        label: String::new(),
-        muted: false,
-        silenced: false,
-        format: None,
-        layers: (0..layers).map(|index| Layer::new(rid(index))).collect(),
-        loudness: Default::default(),
-        activity: Default::default(),
-        held_floor: None,
-        subscribers: Vec::new(),
-        number: 0,
-        changed: false,
-        announce: false,
-        live_layers: 0,
-        keyframe_interval: None,
-        told_active: None,
-    }
+    Track::new(0, 0, TrackState::new(TrackId(1), Mid::from("0"), kind, (0..layers).map(rid).collect()))
 }

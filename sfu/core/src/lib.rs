@@ -10,6 +10,7 @@ pub mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod path;
+pub mod relay;
 pub mod shard;
 pub mod stats;
 pub mod turn;

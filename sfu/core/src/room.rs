@@ -2,25 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use str0m::media::Mid;
 
 use crate::api::{MediaKind, ParticipantId, ParticipantInfo, Role, Source, TrackId, Watch};
-use crate::doctor::Doctor;
+use crate::doctor::{Doctor, Finding};
 use crate::dominant;
 use crate::egress::Egress;
 use crate::participant::SendFormat;
+use crate::relay::{Floor, LinkId};
 use crate::speaker;
 use crate::track::Track;
 use crate::watching::LayerChoice;
+
+/// Without packets for this long, a track is quiet: DTX, or loss.
+const QUIET: Duration = Duration::from_millis(100);
+/// Likewise of a track on another shard, which tells its levels with every tick.
+const ELSEWHERE: Duration = Duration::from_millis(400);
 
 /// A room. Participants are named by their keys in the shard, tracks by their keys here.
 #[derive(Debug)]
 pub(crate) struct Room {
     pub name: Arc<str>,
-    /// In the order of joining.
+    /// The shard that decides about it; none: this one.
+    pub home: Option<LinkId>,
+    /// If this is its home: the other shards that it is on.
+    pub shards: Vec<Attached>,
+    /// Viewers on other shards. At its home the sum of what they say; elsewhere as the home says.
+    pub viewers_elsewhere: usize,
+    /// In the order of joining. With those that live on other shards, but for their viewers.
     pub members: Vec<usize>,
     pub tracks: Slab<Track>,
     /// The video tracks, the most worth showing first; see [`Room::order_video`].
@@ -31,19 +43,40 @@ pub(crate) struct Room {
     pub dominant: Option<usize>,
     /// The participants that were told to be speaking.
     pub speaking: Vec<ParticipantId>,
+    /// Who is heard, as the other shards were told.
+    pub told_floor: Floor,
+}
+
+/// A shard that a room is on beside its home.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub link: LinkId,
+    /// Viewers there.
+    pub viewers: usize,
+    /// Viewers elsewhere, as it was told.
+    pub told: usize,
 }
 
 impl Room {
     pub(crate) fn new(name: Arc<str>) -> Self {
         Self {
             name,
+            home: None,
+            shards: Vec::new(),
+            viewers_elsewhere: 0,
             members: Vec::new(),
             tracks: Slab::new(),
             video: Vec::new(),
             loudest: Vec::new(),
             dominant: None,
             speaking: Vec::new(),
+            told_floor: Floor::default(),
         }
+    }
+
+    /// It is on other shards too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.home.is_some() || !self.shards.is_empty()
     }
 
     /// The track of this id.
@@ -65,12 +98,17 @@ impl Room {
     pub(crate) fn choose_dominant(&mut self, now: Instant, silent_for: usize) {
         let audio = |t: &Track| t.kind == MediaKind::Audio && !t.muted;
         for (_, track) in self.tracks.iter_mut().filter(|(_, t)| audio(t)) {
-            if track.loudness.is_quiet(now) {
+            if track.loudness.is_quiet(now, if track.upstream.is_some() { ELSEWHERE } else { QUIET }) {
                 (0..silent_for).for_each(|_| track.activity.silence());
             }
         }
         let tracks: Vec<_> = self.tracks.iter().filter(|(_, t)| audio(t)).map(|(k, t)| (k, &t.activity)).collect();
         self.dominant = dominant::dominant(&tracks, self.dominant);
+        self.hold_floor(now);
+    }
+
+    /// The one that holds the floor still does, as the home says.
+    pub(crate) fn hold_floor(&mut self, now: Instant) {
         if let Some(track) = self.dominant.and_then(|t| self.tracks.get_mut(t)) {
             track.held_floor = Some(now);
         }
@@ -90,7 +128,7 @@ impl Room {
         }
         let rank = |t: &Track| {
             let spoke = spoke.get(&t.publisher).copied().flatten();
-            (t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke), t.number)
+            (t.muted, t.source != Source::Screen, std::cmp::Reverse(spoke), t.order, t.id)
         };
         let video = self.tracks.iter().filter(|(_, t)| t.kind == MediaKind::Video);
         let mut order: Vec<_> = video.map(|(key, t)| (rank(t), key)).collect();
@@ -157,11 +195,40 @@ pub(crate) struct Member {
     pub slots: Vec<Slot>,
     /// Watches over what it publishes.
     pub doctor: Doctor,
+    /// What was found by a doctor on another shard.
+    pub findings: Vec<Finding>,
+    /// Where the room's home is another shard: that has been asked whether it may publish, and has not said no.
+    pub granted: bool,
     /// What it publishes: the sending line, and the track's key in the room.
     pub published: Vec<(Mid, usize)>,
 }
 
 impl Member {
+    /// Somebody of this name, identity and metadata, who may do nothing.
+    pub(crate) fn new(name: String, identity: String, metadata: String) -> Self {
+        Self {
+            name,
+            identity,
+            metadata,
+            watch: Watch::default(),
+            watched_identity: String::new(),
+            max_publishers: 0,
+            can_publish: false,
+            can_subscribe: false,
+            auto: true,
+            slots: Vec::new(),
+            doctor: Doctor::default(),
+            findings: Vec::new(),
+            granted: false,
+            published: Vec::new(),
+        }
+    }
+
+    /// What is wrong with what it publishes.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        if self.findings.is_empty() { self.doctor.findings() } else { self.findings.clone() }
+    }
+
     /// The track that this participant sends on a line.
     pub(crate) fn track_on(&self, mid: Mid) -> Option<usize> {
         self.published.iter().find(|(m, _)| *m == mid).map(|(_, track)| *track)
@@ -182,7 +249,7 @@ impl Member {
             metadata: self.metadata.clone(),
             tracks: self.tracks(room).map(Track::info).collect(),
             path: None,
-            findings: self.doctor.findings(),
+            findings: self.findings(),
         }
     }
 }

@@ -1,12 +1,16 @@
 //! One shard: the participants of one worker thread, and what happens to them. Dispatch only; the work is in the
 //! submodules and in the modules of the core.
 
+mod admission;
 mod allocation;
 mod commands;
 mod health;
 mod media;
+mod mirrors;
 mod paths;
+mod peer;
 mod queries;
+mod relays;
 mod rooms;
 mod watching;
 
@@ -22,15 +26,17 @@ use slab::Slab;
 use str0m::ice::StunMessage;
 
 use self::paths::{Origin, RELAYED, of_family};
+use self::peer::{Mirror, Peer};
+use self::relays::Relays;
 use self::rooms::Demand;
-use crate::allocator::Allocator;
-use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId, Role};
+use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
 use crate::demux::Demux;
 use crate::ingress::Kept;
 use crate::lipsync::PublisherClock;
 use crate::overload::{Overload, Pressure};
-use crate::participant::{Happening, Participant, PeerConfig};
-use crate::room::{Member, Room};
+use crate::participant::{Happening, PeerConfig};
+use crate::relay::{LinkId, RelayMessage};
+use crate::room::Room;
 use crate::stats::Stats;
 use crate::timers::{Timer, Timers};
 
@@ -119,6 +125,15 @@ pub enum Input<'a> {
         /// What to do.
         command: Command,
     },
+    /// What another shard says: what it gave out as [`Output::Relay`].
+    Relay {
+        /// That shard.
+        from: LinkId,
+        /// Its word.
+        message: RelayMessage,
+    },
+    /// That shard is gone for good, and everything that lived there.
+    LinkLost(LinkId),
 }
 
 /// What shall happen outside.
@@ -128,32 +143,13 @@ pub enum Output {
     Transmit(Transmit),
     /// Tell signaling, or the other workers.
     Event(Event),
-}
-
-/// A participant with its place in the room.
-struct Peer {
-    conn: Participant,
-    member: Member,
-    clock: PublisherClock,
-    allocator: Allocator,
-    connected_at: Option<Instant>,
-    /// Bits per second that the last allocation gives it, sound included.
-    used: u64,
-    /// Its link carries not much more than what it shall get.
-    near_limit: bool,
-    last_packet: Option<Instant>,
-}
-
-impl Peer {
-    /// The others see it: not viewers, and no publisher whose first offer has not been taken. Until then, the one of its
-    /// identity that it will replace is the room's publisher.
-    fn is_shown(&self) -> bool {
-        match self.conn.role {
-            Role::Member => true,
-            Role::Publisher => !self.conn.ufrag().is_empty(),
-            Role::Viewer => false,
-        }
-    }
+    /// Say something to another shard.
+    Relay {
+        /// To which one.
+        to: LinkId,
+        /// What.
+        message: RelayMessage,
+    },
 }
 
 /// A keyframe request that waits for its time or for its answer.
@@ -186,6 +182,7 @@ pub struct Shard {
     waiting: Vec<Waiting>,
     /// Rooms in which more layers may be wanted than publishers were told.
     demand: BTreeSet<usize>,
+    relays: Relays,
     happenings: Vec<Happening>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -265,6 +262,7 @@ impl Shard {
             batch: Vec::new(),
             waiting: Vec::new(),
             demand: BTreeSet::new(),
+            relays: Relays::default(),
             happenings: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -300,16 +298,27 @@ impl Shard {
                 shard.on_datagram(Origin { proto: RELAYED, remote, local: Some(local) }, data);
             }
             Input::Command { request, command } => shard.on_command(request, command),
+            Input::Relay { from, message } => shard.on_relay(from, message),
+            Input::LinkLost(link) => shard.on_link_lost(link),
         });
         while let Some(room) = self.demand.pop_first() {
             self.tell_layers(room, Demand::More);
+            self.tell_demand(room, Demand::More);
         }
+        self.tell_members();
+    }
+
+    /// A command with this number will be answered later, when another shard has.
+    #[must_use]
+    pub fn is_pending(&self, request: u64) -> bool {
+        self.relays.pending.contains_key(&request)
     }
 
     /// Runs code of the shard. A panic in it is a fault of ours: it ends the participant it was about, and nobody else.
     fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
         let panicked = catch_unwind(AssertUnwindSafe(|| work(self))).is_err();
         if panicked {
+            self.refuse_owed();
             match self.current.take() {
                 Some(key) => self.close_after_panic(key),
                 None => self.stats.panics += 1,
@@ -351,6 +360,10 @@ impl Shard {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(Output::Event(event));
+            }
+            // First of all that takes time: the other shard can begin meanwhile.
+            if let Some((to, message)) = self.relays.outbox.pop() {
+                return Some(Output::Relay { to, message });
             }
             if let Some(transmit) = self.transmits.pop_front() {
                 self.stats.datagrams_out += 1;

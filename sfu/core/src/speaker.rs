@@ -49,9 +49,9 @@ impl Loudness {
         }
     }
 
-    /// No packet for 100 ms: DTX, or loss.
-    pub(crate) fn is_quiet(&self, now: Instant) -> bool {
-        self.last.is_none_or(|at| now.saturating_duration_since(at) > Duration::from_millis(100))
+    /// No packet for so long.
+    pub(crate) fn is_quiet(&self, now: Instant, time: Duration) -> bool {
+        self.last.is_none_or(|at| now.saturating_duration_since(at) > time)
     }
 
     /// Speaking in the last half second.

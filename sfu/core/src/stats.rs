@@ -48,6 +48,10 @@ pub struct Stats {
     pub rtp_in: u64,
     /// RTP packets written to receivers.
     pub rtp_forwarded: u64,
+    /// RTP packets given to other shards, once for each.
+    pub relay_out: u64,
+    /// RTP packets taken from other shards.
+    pub relay_in: u64,
     /// Pictures given up until their next keyframe, because packets had waited too long for a slow link.
     pub late_pictures: u64,
     /// Video packets of publishers dropped: they had waited for too long when the worker came to them.
@@ -87,6 +91,8 @@ pub struct Stats {
     pub dropped_stream: u64,
     /// What the relay has come to. Filled in by the worker.
     pub turn: crate::turn::TurnStats,
+    /// Media packets dropped on their way to another worker. Filled in by the worker.
+    pub dropped_relay: u64,
     /// How long the worker has worked, not waited. Filled in by the worker, like all that follows.
     pub busy: Duration,
     /// Gauge: the share of the last second or so that it worked, 0 to 1.

@@ -17,6 +17,7 @@ use crate::forward::{self, SenderReport};
 use crate::ingress::Arrival;
 use crate::keyframes::KeyframeGate;
 use crate::participant::Format;
+use crate::relay::{self, Downstream, LayerRate, LinkId, MAX_LEVELS, TrackRates, TrackState};
 use crate::speaker::Loudness;
 
 /// A layer without packets for this long is not live. Longer than the longest frame gap of a screen share at 1 fps.
@@ -174,12 +175,28 @@ pub(crate) struct Subscriber {
     pub slot: usize,
 }
 
+/// Where a track comes from whose publisher lives on another shard.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub link: LinkId,
+    /// What that shard was told to be wanted here.
+    pub demand: relay::Demand,
+    /// What can be had, as that shard says.
+    pub cuttings: Vec<(Cutting, LayerState)>,
+}
+
 /// A published track.
 #[derive(Debug)]
 pub(crate) struct Track {
     pub id: TrackId,
     /// The publisher's key in the shard.
     pub publisher: usize,
+    /// Where its packets come from, if its publisher lives on another shard.
+    pub upstream: Option<Upstream>,
+    /// The other shards that get packets of it.
+    pub downstream: Vec<Downstream>,
+    /// The audio levels since the last tick, for the shard that decides who is heard; none: this one does.
+    pub levels: Option<Vec<Option<i8>>>,
     pub mid: Mid,
     pub kind: MediaKind,
     pub source: Source,
@@ -195,8 +212,10 @@ pub(crate) struct Track {
     /// When it last held the floor.
     pub held_floor: Option<Instant>,
     pub subscribers: Vec<Subscriber>,
-    /// Higher is younger; the order in which tracks were published.
+    /// Names it in this shard for good: numbers are not used again.
     pub number: u64,
+    /// The order in which tracks were published, the same on all shards.
+    pub order: (Option<Instant>, u64),
     /// Its codec or its picture's size changed since the last tick.
     pub changed: bool,
     /// Its codec changed since the last tick: the members are to be told.
@@ -210,6 +229,88 @@ pub(crate) struct Track {
 }
 
 impl Track {
+    /// A track as it begins. `number` and `order`: see there.
+    pub(crate) fn new(publisher: usize, number: u64, state: TrackState) -> Self {
+        Self {
+            id: state.id,
+            publisher,
+            upstream: None,
+            downstream: Vec::new(),
+            levels: None,
+            mid: state.mid,
+            kind: state.kind,
+            source: state.source,
+            label: state.label,
+            muted: state.muted,
+            silenced: state.silenced,
+            format: state.format,
+            layers: state.rids.into_iter().map(Layer::new).collect(),
+            loudness: Loudness::default(),
+            activity: Activity::default(),
+            held_floor: state.held_floor,
+            subscribers: Vec::new(),
+            number,
+            order: state.order,
+            changed: false,
+            announce: false,
+            live_layers: 0,
+            keyframe_interval: None,
+            told_active: None,
+        }
+    }
+
+    /// The track as other shards are told of it.
+    pub(crate) fn state(&self, now: Instant) -> TrackState {
+        TrackState {
+            id: self.id,
+            mid: self.mid,
+            kind: self.kind,
+            source: self.source,
+            label: self.label.clone(),
+            muted: self.muted,
+            silenced: self.silenced,
+            format: self.format,
+            rids: self.layers.iter().map(|layer| layer.rid).collect(),
+            order: self.order,
+            held_floor: self.held_floor,
+            rates: self.rates(now),
+        }
+    }
+
+    /// What can be had of it, for other shards.
+    pub(crate) fn rates(&self, now: Instant) -> TrackRates {
+        let rate = |layer: &Layer| LayerRate { height: layer.height, bitrate: layer.bitrate, live: layer.is_live(now) };
+        TrackRates {
+            layers: self.layers.iter().map(rate).collect(),
+            cuttings: self.cuttings(now),
+            keyframe_interval: self.keyframe_interval,
+        }
+    }
+
+    /// Takes what another shard says can be had of it. Returns true if that is another choice than before.
+    pub(crate) fn set_rates(&mut self, now: Instant, rates: TrackRates) -> bool {
+        let Some(upstream) = &mut self.upstream else { return false };
+        let choice = |all: &[(Cutting, LayerState)]| -> Vec<(Cutting, bool, u16)> {
+            all.iter().map(|(cutting, state)| (*cutting, state.live, state.height)).collect()
+        };
+        let changed = choice(&upstream.cuttings) != choice(&rates.cuttings);
+        upstream.cuttings = rates.cuttings;
+        for (layer, rate) in self.layers.iter_mut().zip(rates.layers) {
+            (layer.height, layer.bitrate) = (rate.height, rate.bitrate);
+            layer.last_packet = rate.live.then_some(now);
+        }
+        let interval = std::mem::replace(&mut self.keyframe_interval, rates.keyframe_interval);
+        changed || interval != rates.keyframe_interval
+    }
+
+    /// The levels of audio packets, as the shard says where they came in.
+    pub(crate) fn hear(&mut self, now: Instant, levels: impl IntoIterator<Item = Option<i8>>) {
+        for level in levels {
+            self.loudness.update(now, level);
+            level.into_iter().for_each(|level| self.activity.update(level));
+        }
+    }
+
     /// Takes note of a packet of this track: rate, keyframe, size, loudness.
     pub(crate) fn on_packet(&mut self, packet: &Arrival<'_>) -> Seen {
         let now = packet.now;
@@ -224,8 +325,12 @@ impl Track {
         let late = layer.enter_source(packet);
         if self.kind == MediaKind::Audio {
             let level = packet.ext.audio_level;
-            self.loudness.update(now, level);
-            level.into_iter().for_each(|level| self.activity.update(level));
+            if self.upstream.is_none() {
+                self.loudness.update(now, level);
+                level.into_iter().for_each(|level| self.activity.update(level));
+                let levels = self.levels.as_mut().filter(|levels| levels.len() < MAX_LEVELS);
+                levels.into_iter().for_each(|levels| levels.push(level));
+            }
             layer.pulse.beat(&packet.beat(false, None));
             return Seen { keyframe_start: !late, late, resized: false, frame: None, unreadable: None };
         }
@@ -275,6 +380,9 @@ impl Track {
     /// What the track can be cut down to, with what the allocator needs to know of it. An encoding that the publisher
     /// switched off because it was told that nobody wants it can be had again, so it counts as live.
     pub(crate) fn cuttings(&self, now: Instant) -> Vec<(Cutting, LayerState)> {
+        if let Some(upstream) = self.upstream.as_ref().filter(|upstream| !upstream.cuttings.is_empty()) {
+            return upstream.cuttings.clone();
+        }
         let told_off = |index: usize| self.told_active.as_ref().is_some_and(|on| !on.contains(&self.layer_name(index)));
         let mut all = Vec::new();
         for (encoding, layer) in self.layers.iter().enumerate() {
@@ -349,29 +457,12 @@ mod tests {
     use super::*;
 
     fn simulcast() -> Track {
-        let layer = |(rid, height): (&str, u16)| Layer { height, ..Layer::new(Some(Rid::from(rid))) };
-        Track {
-            id: TrackId(1),
-            publisher: 0,
-            mid: Mid::from("0"),
-            kind: MediaKind::Video,
-            source: Source::Camera,
-            label: String::new(),
-            muted: false,
-            silenced: false,
-            format: None,
-            layers: [("q", 180), ("h", 360), ("f", 720)].map(layer).into(),
-            loudness: Default::default(),
-            activity: Default::default(),
-            held_floor: None,
-            subscribers: Vec::new(),
-            number: 0,
-            changed: false,
-            announce: false,
-            live_layers: 0,
-            keyframe_interval: None,
-            told_active: None,
+        let rids = ["q", "h", "f"].map(|rid| Some(Rid::from(rid)));
+        let mut track = Track::new(0, 0, TrackState::new(TrackId(1), Mid::from("0"), MediaKind::Video, rids.into()));
+        for (layer, height) in track.layers.iter_mut().zip([180, 360, 720]) {
+            layer.height = height;
         }
+        track
     }
 
     fn names(layers: &[&str]) -> Vec<String> {

@@ -87,13 +87,13 @@ fn without_transport_feedback_remb_is_the_estimate() {
     };
     flow(&mut net, 4);
     let id = net.clients[viewer].id;
-    assert_eq!(net.shard.estimate(id), None, "nothing has been said yet");
+    assert_eq!(net.shards[0].estimate(id), None, "nothing has been said yet");
     assert!(net.subscriptions("room", viewer).iter().all(|s| s.target.is_some()));
     let mid = net.clients[viewer].received[0].header.ext_vals.mid.expect("a mid");
     // Each picture takes about 220 kbps.
     net.say_remb(viewer, mid, 300_000);
     flow(&mut net, 2);
-    let estimate = net.shard.estimate(id).expect("an estimate");
+    let estimate = net.shards[0].estimate(id).expect("an estimate");
     assert!((299_000..=301_000).contains(&estimate), "{estimate}");
     let starved = net.subscriptions("room", viewer);
     assert_eq!(starved.iter().filter(|s| s.target.is_none()).count(), 1, "one of two fits: {starved:?}");
@@ -117,7 +117,7 @@ fn an_overloaded_worker_leaves_pictures_out_says_so_and_passes_all_sound_on() {
     assert_eq!(shed(&mut net), 0);
     let tell = |net: &mut Net, busy: f64, times: usize| {
         for _ in 0..times {
-            net.shard.handle(net.now, Input::Pressure(Pressure { busy: Some(busy), late: false }));
+            net.shards[0].handle(net.now, Input::Pressure(Pressure { busy: Some(busy), late: false }));
             net.run(Duration::from_millis(100));
         }
     };
@@ -152,7 +152,8 @@ fn pictures_that_waited_too_long_are_given_up_until_a_keyframe_and_nobody_asks_f
             net.run(Duration::from_millis(33));
         }
     };
-    let late = |net: &mut Net, late: bool| net.shard.handle(net.now, Input::Pressure(Pressure { busy: None, late }));
+    let late =
+        |net: &mut Net, late: bool| net.shards[0].handle(net.now, Input::Pressure(Pressure { busy: None, late }));
     frames(&mut net, 0..20, true);
     late(&mut net, true);
     frames(&mut net, 20..30, false);

@@ -1,5 +1,6 @@
 //! The handle of the running workers: what signaling calls.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::Ordering;
@@ -15,11 +16,13 @@ use weir_core::api::{
     Answer, CloseReason, Command, Join, JoinError, Joined, Notice, Offer, OfferError, ParticipantId, Reply, RoomInfo,
     SubscriptionInfo, TrackId, View,
 };
+use weir_core::relay::LinkId;
 use weir_core::shard::{Shard, ShardConfig, new_certificate};
 use weir_core::stats::Stats;
 use weir_core::turn::{Secret, Turn};
 use weir_core::watching::{ChoiceError, LayerChoice, Watched};
 
+use crate::place::{Candidate, place};
 use crate::relay::Relay;
 use crate::socket::{self, MediaSocket};
 use crate::stream::{self, StreamKind, Streams};
@@ -43,6 +46,9 @@ pub struct SfuConfig {
     pub announce: Vec<SocketAddr>,
     /// Worker threads, at most 255; 0: one per core.
     pub workers: usize,
+    /// How many of a room live on one worker before others take part, at least 1. A worker that is loaded takes no more
+    /// before that.
+    pub spread_at: usize,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
     /// What a publisher over WHIP should send at most, in bits per second. More is told, not cut.
@@ -119,6 +125,9 @@ pub struct Sfu {
 
 struct Inner {
     links: Vec<Link>,
+    spread_at: usize,
+    /// How many of each room live on each worker, or are about to. Only signaling looks at it.
+    rooms: Mutex<HashMap<Arc<str>, Vec<usize>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     local: SocketAddr,
     tcp: Option<SocketAddr>,
@@ -177,7 +186,10 @@ impl Sfu {
             let listener = tokio::net::TcpListener::from_std(listener).map_err(bind)?;
             tokio::spawn(stream::accept(Arc::clone(&streams), listener));
         }
-        Ok(Self { inner: Arc::new(Inner { links, threads: Mutex::new(threads), local, tcp, streams, relay }) })
+        let spread_at = config.spread_at.max(1);
+        let (rooms, threads) = (Mutex::default(), Mutex::new(threads));
+        let inner = Inner { links, spread_at, rooms, threads, local, tcp, streams, relay };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The address that media is received on.
@@ -208,22 +220,41 @@ impl Sfu {
         self.inner.streams.serve(stream, remote, kind, first).await;
     }
 
-    /// The worker of a room. Every room lives whole on one, found from its name alone.
+    /// The worker that decides about a room, found from its name alone.
     fn home(&self, room: &str) -> &Link {
+        &self.inner.links[self.home_number(room)]
+    }
+
+    fn home_number(&self, room: &str) -> usize {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);
-        &self.inner.links[(hasher.finish() % self.inner.links.len() as u64) as usize]
+        (hasher.finish() % self.inner.links.len() as u64) as usize
+    }
+
+    /// A place for one more of a room.
+    fn reserve(&self, room: &Arc<str>) -> Place {
+        let links = &self.inner.links;
+        let mut rooms = self.inner.rooms.lock().unwrap_or_else(|e| e.into_inner());
+        let counts = rooms.entry(Arc::clone(room)).or_insert_with(|| vec![0; links.len()]);
+        let candidate = |(link, of_room): (&Link, &usize)| Candidate { load: link.load(), of_room: *of_room };
+        let workers: Vec<Candidate> = links.iter().zip(&*counts).map(candidate).collect();
+        let worker = place(self.home_number(room), &workers, self.inner.spread_at);
+        counts[worker] += 1;
+        Place { inner: Arc::clone(&self.inner), room: Arc::clone(room), worker }
     }
 
     /// Enters a room. The outer error is the server's, the inner one the caller's.
     pub async fn join(&self, join: Join) -> Result<Result<(Session, Joined), JoinError>, SfuError> {
-        let link = self.home(&join.room).clone();
+        let place = self.reserve(&join.room);
+        let home = self.home_number(&join.room);
+        let home = (home != place.worker).then_some(LinkId(home as u8));
+        let link = self.inner.links[place.worker].clone();
         let id = join.participant;
         let (sender, notices) = mpsc::channel(NOTICE_QUEUE);
         let (reply_to, reply) = oneshot::channel();
-        post(&link, Control::Join(Box::new(join), sender, reply_to))?;
+        post(&link, Control::Join(Box::new(join), home, sender, reply_to))?;
         match reply.await.map_err(|_| SfuError::Stopped)? {
-            Reply::Join(Ok(joined)) => Ok(Ok((Session { id, link, notices, left: false }, joined))),
+            Reply::Join(Ok(joined)) => Ok(Ok((Session { id, link, notices, left: false, _place: place }, joined))),
             Reply::Join(Err(error)) => Ok(Err(error)),
             _ => Err(SfuError::Stopped),
         }
@@ -267,10 +298,18 @@ impl Sfu {
         room: Arc<str>,
         participant: ParticipantId,
     ) -> Result<Option<Vec<SubscriptionInfo>>, SfuError> {
-        match ask(self.home(&room), Command::Subscriptions(Arc::clone(&room), participant)).await? {
-            Reply::Subscriptions(subscriptions) => Ok(subscriptions),
-            _ => Err(SfuError::Stopped),
+        // Most live at the room's home; the others are asked only if not.
+        let home = self.home_number(&room);
+        let others = (0..self.inner.links.len()).filter(|number| *number != home);
+        for number in std::iter::once(home).chain(others) {
+            let command = Command::Subscriptions(Arc::clone(&room), participant);
+            match ask(&self.inner.links[number], command).await? {
+                Reply::Subscriptions(None) => {}
+                Reply::Subscriptions(subscriptions) => return Ok(subscriptions),
+                _ => return Err(SfuError::Stopped),
+            }
         }
+        Ok(None)
     }
 
     /// The counters of each worker, in order.
@@ -292,9 +331,12 @@ impl Sfu {
     /// Closes every participant with [`CloseReason::ServerShutdown`] and stops the workers.
     pub async fn shutdown(&self) {
         self.inner.streams.stopping.cancel();
+        // All close what is theirs before the first ends: to the others, who lives on a worker that has ended is lost.
         for link in &self.inner.links {
             // A worker that has ended already is what is wanted.
             _ = ask(link, Command::Shutdown).await;
+        }
+        for link in &self.inner.links {
             _ = post(link, Control::Stop);
         }
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(|e| e.into_inner()));
@@ -373,12 +415,32 @@ fn done(reply: Reply) -> Result<bool, SfuError> {
     }
 }
 
+/// One of those whom a worker has of a room. Dropping it makes room for another.
+struct Place {
+    inner: Arc<Inner>,
+    room: Arc<str>,
+    worker: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut rooms = self.inner.rooms.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(counts) = rooms.get_mut(&self.room) else { return };
+        counts[self.worker] = counts[self.worker].saturating_sub(1);
+        if counts.iter().all(|count| *count == 0) {
+            rooms.remove(&self.room);
+        }
+    }
+}
+
 /// One participant's stay in a room. Dropping it leaves the room.
 pub struct Session {
     id: ParticipantId,
+    /// The worker that it lives on.
     link: Link,
     notices: mpsc::Receiver<Arc<Notice>>,
     left: bool,
+    _place: Place,
 }
 
 impl std::fmt::Debug for Session {

@@ -4,8 +4,10 @@
 
 mod handle;
 mod load;
+mod place;
 mod probe;
 mod relay;
+mod relays;
 mod routes;
 mod socket;
 mod stream;

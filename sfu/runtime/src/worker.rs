@@ -5,7 +5,7 @@ mod indirect;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,13 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
 use weir_core::api::{CloseReason, Command, Event, Join, Notice, ParticipantId, Reply};
 use weir_core::path::{Path, Relayed};
+use weir_core::relay::LinkId;
 use weir_core::shard::{Input, Output, Shard, path_of, recycle};
 use weir_core::turn::Client;
 
 pub(crate) use self::indirect::Indirect;
 use crate::load::Load;
+use crate::relays::{self, Relays};
 use crate::routes::Routes;
 use crate::socket::MediaSocket;
 use crate::stream::Connection;
@@ -41,8 +43,8 @@ const WAKE: Token = Token(1);
 pub(crate) enum Control {
     /// A command, with where its reply goes.
     Command(Command, Option<oneshot::Sender<Reply>>),
-    /// Somebody enters a room: its notices go there, the reply here.
-    Join(Box<Join>, mpsc::Sender<Arc<Notice>>, oneshot::Sender<Reply>),
+    /// Somebody enters a room, which may have its home on another worker: its notices go there, the reply here.
+    Join(Box<Join>, Option<LinkId>, mpsc::Sender<Arc<Notice>>, oneshot::Sender<Reply>),
     /// Datagrams from this address belong to that worker.
     Route(SocketAddr, u8),
     /// They do no longer.
@@ -71,17 +73,30 @@ pub(crate) enum Stray {
 pub(crate) struct Link {
     control: SyncSender<Control>,
     ring: SyncSender<Stray>,
+    pub(crate) relays: relays::Slots,
     waker: Arc<Waker>,
     pub(crate) alive: Arc<AtomicBool>,
+    /// The share of the last second that it worked, in thousandths.
+    load: Arc<AtomicU32>,
 }
 
 impl Link {
     /// Puts a message into the worker's queue; gives it back if the queue is full or the worker has ended.
     pub(crate) fn send(&self, message: Control) -> Result<(), TrySendError<Control>> {
         self.control.try_send(message)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Has the worker look at its queues.
+    pub(crate) fn wake(&self) {
         // A worker that cannot be woken has ended; the caller's reply channel tells.
         _ = self.waker.wake();
-        Ok(())
+    }
+
+    /// The share of the last second that the worker worked, 0 to 1.
+    pub(crate) fn load(&self) -> f64 {
+        f64::from(self.load.load(Ordering::Relaxed)) / 1000.0
     }
 }
 
@@ -104,6 +119,7 @@ pub(crate) struct Inbox {
     poll: Poll,
     control: Receiver<Control>,
     ring: Receiver<Stray>,
+    pub(crate) relays: relays::Inbox,
 }
 
 #[cfg(test)]
@@ -120,8 +136,16 @@ pub(crate) fn queues() -> std::io::Result<(Link, Inbox)> {
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     let (control_tx, control) = sync_channel(CONTROL_QUEUE);
     let (ring_tx, ring) = sync_channel(RING);
-    let link = Link { control: control_tx, ring: ring_tx, waker, alive: Arc::new(AtomicBool::new(true)) };
-    Ok((link, Inbox { poll, control, ring }))
+    let (slots, relays) = relays::queues();
+    let link = Link {
+        control: control_tx,
+        ring: ring_tx,
+        relays: slots,
+        waker,
+        alive: Arc::new(AtomicBool::new(true)),
+        load: Arc::new(AtomicU32::new(0)),
+    };
+    Ok((link, Inbox { poll, control, ring, relays }))
 }
 
 /// Tells the handle when the thread has ended, however it ended.
@@ -171,7 +195,10 @@ pub(crate) struct Worker {
     number: u8,
     shard: Shard,
     socket: MediaSocket,
-    inbox: Inbox,
+    poll: Poll,
+    control: Receiver<Control>,
+    ring: Receiver<Stray>,
+    relays: Relays,
     /// All workers, this one too, by number.
     links: Vec<Link>,
     replies: HashMap<u64, oneshot::Sender<Reply>>,
@@ -183,8 +210,8 @@ pub(crate) struct Worker {
     unsent_routes: Vec<(usize, Control)>,
     /// Who has to leave, and why: sessions that did not read their notices, or that nobody holds any more.
     leaving: Vec<(ParticipantId, CloseReason)>,
-    /// Who is joining, while the shard decides.
-    joining: Option<ParticipantId>,
+    /// Who is joining, by the number of the command, while the shard, or another one, decides.
+    joining: HashMap<u64, ParticipantId>,
     load: Load,
     ring_dropped: u64,
     stopping: bool,
@@ -199,11 +226,15 @@ impl Worker {
         inbox: Inbox,
         links: Vec<Link>,
     ) -> Self {
+        let now = Instant::now();
         Self {
             number,
             shard,
             socket,
-            inbox,
+            poll: inbox.poll,
+            control: inbox.control,
+            ring: inbox.ring,
+            relays: Relays::new(number, links.len(), inbox.relays, now),
             links,
             replies: HashMap::new(),
             next_request: 0,
@@ -212,8 +243,8 @@ impl Worker {
             indirect,
             unsent_routes: Vec::new(),
             leaving: Vec::new(),
-            joining: None,
-            load: Load::new(Instant::now()),
+            joining: HashMap::new(),
+            load: Load::new(now),
             ring_dropped: 0,
             stopping: false,
         }
@@ -222,7 +253,7 @@ impl Worker {
     /// Runs until told to stop.
     pub(crate) fn run(mut self) {
         let _guard = AliveGuard(Arc::clone(&self.links[usize::from(self.number)].alive));
-        if let Err(error) = self.inbox.poll.registry().register(&mut self.socket.io, SOCKET, Interest::READABLE) {
+        if let Err(error) = self.poll.registry().register(&mut self.socket.io, SOCKET, Interest::READABLE) {
             tracing::error!(worker = self.number, %error, "cannot wait for the media socket");
             return;
         }
@@ -230,7 +261,7 @@ impl Worker {
         let mut more = false;
         while !self.stopping {
             let wait = if more || !self.unsent_routes.is_empty() { Some(Duration::ZERO) } else { self.wait() };
-            match self.inbox.poll.poll(&mut events, wait) {
+            match self.poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -242,10 +273,19 @@ impl Worker {
         }
     }
 
+    /// How long to wait for what comes in.
     fn wait(&mut self) -> Option<Duration> {
         let sweep = self.indirect.relay().and_then(|relay| relay.poll_timeout());
-        let at = self.shard.poll_timeout().map(|(at, _)| at).into_iter().chain(sweep).min()?;
-        Some(at.saturating_duration_since(Instant::now()))
+        let deadline = self.shard.poll_timeout().map(|(at, _)| at).into_iter().chain(sweep).min();
+        let deadline = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        // Another worker's full queue is tried again soon, and one that owes an answer is looked after.
+        let again = self.relays.has_backlog().then_some(Duration::from_millis(1));
+        let look = (!self.replies.is_empty()).then_some(relays::LOOK);
+        let wait = [deadline, again, look].into_iter().flatten().min();
+        if wait.is_none() {
+            self.links[usize::from(self.number)].load.store(0, Ordering::Relaxed);
+        }
+        wait
     }
 
     /// One turn: everything that waits goes in, then everything that it caused goes out. True if the socket has more.
@@ -266,6 +306,7 @@ impl Worker {
         }
         let now = Instant::now();
         more |= self.take_strays(now, &mut datagrams);
+        more |= self.take_relays(now);
         more |= self.take_commands(now);
         self.flush();
         while let Some((id, reason)) = self.leaving.pop() {
@@ -278,13 +319,53 @@ impl Worker {
             self.shard.handle(ended, Input::Pressure(pressure));
             self.flush();
         }
+        self.publish_load(ended);
         more
+    }
+
+    fn publish_load(&mut self, now: Instant) {
+        let permille = (self.load.ratio(now) * 1000.0) as u32;
+        let told = &self.links[usize::from(self.number)].load;
+        // Written about once a second, and read by signaling alone.
+        if told.load(Ordering::Relaxed) != permille {
+            told.store(permille, Ordering::Relaxed);
+        }
+    }
+
+    /// What other workers say. True if there may be more.
+    fn take_relays(&mut self, now: Instant) -> bool {
+        if self.links.len() == 1 {
+            return false;
+        }
+        let Self { shard, relays, .. } = self;
+        let more = relays.receive(now, |from, message| shard.handle(now, Input::Relay { from, message }));
+        while let Some(gone) = self.relays.lost(now, &self.links) {
+            self.shard.handle(now, Input::LinkLost(gone));
+        }
+        if !self.replies.is_empty() {
+            self.flush();
+            self.forget_unanswered();
+        }
+        more
+    }
+
+    /// A command that got no reply and waits for none gets none: its caller is told by the closed channel.
+    fn forget_unanswered(&mut self) {
+        let Self { shard, replies, joining, sessions, .. } = self;
+        replies.retain(|request, _| shard.is_pending(*request));
+        joining.retain(|request, id| {
+            let waits = shard.is_pending(*request);
+            if !waits {
+                sessions.remove(id);
+            }
+            waits
+        });
     }
 
     /// Datagrams that landed on other workers' sockets. True if there may be more.
     fn take_strays(&mut self, now: Instant, datagrams: &mut usize) -> bool {
         for _ in 0..MAX_STRAYS {
-            let Ok(stray) = self.inbox.ring.try_recv() else { return false };
+            let Ok(stray) = self.ring.try_recv() else { return false };
             *datagrams += 1;
             match stray {
                 Stray::Datagram(remote, data) => self.shard.handle(now, Input::Datagram { remote, data: &data }),
@@ -302,12 +383,10 @@ impl Worker {
     /// Commands and news of other workers. True if there may be more.
     fn take_commands(&mut self, now: Instant) -> bool {
         for _ in 0..MAX_COMMANDS {
-            let Ok(message) = self.inbox.control.try_recv() else { return false };
+            let Ok(message) = self.control.try_recv() else { return false };
             self.on_control(now, message);
             self.flush();
-            // A command that got no reply now gets none: its caller is told by the closed channel.
-            self.replies.clear();
-            self.joining = None;
+            self.forget_unanswered();
         }
         true
     }
@@ -340,10 +419,14 @@ impl Worker {
                 }
                 self.shard.handle(now, Input::Command { request, command });
             }
-            Control::Join(join, notices, reply) => {
-                self.joining = Some(join.participant);
+            Control::Join(join, home, notices, reply) => {
+                self.joining.insert(self.next_request, join.participant);
                 self.sessions.insert(join.participant, notices);
-                self.on_control(now, Control::Command(Command::Join(join), Some(reply)));
+                let command = match home {
+                    Some(home) => Command::JoinFrom(join, home),
+                    None => Command::Join(join),
+                };
+                self.on_control(now, Control::Command(command, Some(reply)));
             }
             Control::Route(address, owner) => {
                 self.routes.add(address, owner);
@@ -360,6 +443,8 @@ impl Worker {
         while let Some(output) = self.shard.poll_output() {
             match output {
                 Output::Transmit(transmit) => {
+                    // The messages are all there now: whom they are for can begin while this one goes on.
+                    self.relays.wake(&self.links);
                     match path_of(&transmit) {
                         Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
                         path => self.send_indirect(path, &transmit),
@@ -367,9 +452,11 @@ impl Worker {
                     recycle(transmit);
                 }
                 Output::Event(event) => self.on_event(event),
+                Output::Relay { to, message } => self.relays.send(Instant::now(), &self.links, to, message),
             }
         }
         self.send_answers();
+        self.relays.wake(&self.links);
         self.socket.send_queued();
     }
 
@@ -381,7 +468,7 @@ impl Worker {
                     Some(to) => to.send(self.with_own_counters(reply)).is_ok(),
                     None => true,
                 };
-                if let Some(id) = self.joining.take() {
+                if let Some(id) = self.joining.remove(&request) {
                     match (joined, heard) {
                         (true, true) => {}
                         // Whoever asked to enter has stopped waiting: nobody would ever leave again.
@@ -405,6 +492,7 @@ impl Worker {
             stats.send_calls = self.socket.sent.runs;
             stats.dropped_ring = self.ring_dropped;
             self.indirect.add_stats(stats);
+            stats.dropped_relay = self.relays.dropped;
             stats.busy = self.load.busy;
             stats.load = self.load.ratio(Instant::now());
             stats.batches = self.load.batches;

@@ -180,7 +180,8 @@ fn check_overflow(config: &Config, say: &mut impl FnMut(&'static str, String)) {
 }
 
 fn check_numbers(config: &Config, say: &mut impl FnMut(&'static str, String)) {
-    let at_least_one: [(&'static str, usize); 8] = [
+    let at_least_one: [(&'static str, usize); 9] = [
+        ("media.spread_at", config.media.spread_at),
         ("rooms.max_participants", config.rooms.max_participants),
         ("rooms.max_publishers", config.rooms.max_publishers),
         ("rooms.loudest", config.rooms.loudest),

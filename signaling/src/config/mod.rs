@@ -126,6 +126,9 @@ pub struct Media {
     pub announce: Announce,
     /// Worker threads; 0: one per core.
     pub workers: usize,
+    /// How many participants of one room, viewers included, live on one worker before the others take part. A room that
+    /// is on several workers costs each of them a copy of its packets, so small rooms stay whole.
+    pub spread_at: usize,
 }
 
 impl Default for Media {
@@ -135,6 +138,7 @@ impl Default for Media {
             tcp: MediaTcp::default(),
             announce: Announce::default(),
             workers: 0,
+            spread_at: 100,
         }
     }
 }

@@ -31,6 +31,7 @@ impl Fixture {
             turn: None,
             announce: Vec::new(),
             workers: 1,
+            spread_at: 100,
             loudest: 3,
             max_bitrate: 8_000_000,
         })

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use weir_core::api::{Command, Event, Join, Notice, Offer, ParticipantId, Reply, SubscriptionInfo, Watch};
+use weir_core::relay::{LinkId, RelayMessage};
 use weir_core::shard::{DtlsCert, Input, Output, Shard, ShardConfig, new_certificate};
 
 use client::{Action, Client, ClientSpec};
@@ -51,6 +52,8 @@ enum Due {
     Look(usize),
     /// Time to look at what the server thinks.
     Sample,
+    /// What one shard says to another arrives: from which, to which.
+    Relay(usize, usize, RelayMessage),
 }
 
 struct Entry {
@@ -104,7 +107,11 @@ pub struct World {
     pub rng: SmallRng,
     seed: u64,
     origin: Instant,
-    shard: Shard,
+    shards: Vec<Shard>,
+    /// The shard of each client. All rooms have their home on the first.
+    places: Vec<usize>,
+    /// How long it takes from one shard to another.
+    relay_delay: Time,
     server: SocketAddr,
     heap: BinaryHeap<Entry>,
     number: u64,
@@ -117,15 +124,22 @@ impl World {
     /// An empty server. Call within [`run_seeded`], with the same seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        Self::with_shards(seed, 1, Time::ZERO)
+    }
+
+    /// A server of several shards, over which clients are spread in turn; so long takes it from one to another.
+    #[must_use]
+    pub fn with_shards(seed: u64, shards: u8, relay_delay: Time) -> Self {
         let server = SocketAddr::from(([10, 0, 0, 1], 3478));
-        let config = ShardConfig {
-            number: 0,
+        let config = |number| ShardConfig {
+            number,
             cert: certificate(),
             candidates: vec![server],
             tcp_candidates: Vec::new(),
             loudest: 3,
             max_bitrate: 8_000_000,
         };
+        let shard = |number| Shard::new(config(number), seed.wrapping_add(u64::from(number)), origin());
         let mut world = Self {
             now: Time::ZERO,
             clients: Vec::new(),
@@ -135,7 +149,9 @@ impl World {
             rng: SmallRng::seed_from_u64(seed),
             seed,
             origin: origin(),
-            shard: Shard::new(config, seed, origin()),
+            shards: (0..shards).map(shard).collect(),
+            places: Vec::new(),
+            relay_delay,
             server,
             heap: BinaryHeap::new(),
             number: 0,
@@ -180,7 +196,10 @@ impl World {
             max_participants: 1000,
             max_publishers: usize::MAX,
         };
-        let reply = self.command(Command::Join(Box::new(join)));
+        self.places.push(index % self.shards.len());
+        let join = Box::new(join);
+        let command = if self.places[index] == 0 { Command::Join(join) } else { Command::JoinFrom(join, LinkId(0)) };
+        let reply = self.command_at(self.places[index], command);
         assert!(matches!(reply, Some(Reply::Join(Ok(_)))), "{reply:?}");
         let seed = self.seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (client, pending, sdp) = Client::new(index, (id, Arc::from(room)), spec, self.origin, self.now, seed);
@@ -206,12 +225,34 @@ impl World {
         index
     }
 
-    /// Gives the shard a command.
+    /// Gives a command to the shard of the participant that it is about, or to the room's home.
     pub fn command(&mut self, command: Command) -> Option<Reply> {
+        let of = match &command {
+            Command::Offer(id, _)
+            | Command::View(id, _)
+            | Command::Mute(id, ..)
+            | Command::Metadata(id, _)
+            | Command::Leave(id, _)
+            | Command::Resume(id)
+            | Command::Subscriptions(_, id) => self.place_of(*id),
+            _ => 0,
+        };
+        self.command_at(of, command)
+    }
+
+    fn place_of(&self, id: ParticipantId) -> usize {
+        self.places.get((id.0 as usize).wrapping_sub(1)).copied().unwrap_or(0)
+    }
+
+    /// Waits for the reply if that needs another shard.
+    fn command_at(&mut self, shard: usize, command: Command) -> Option<Reply> {
         self.request += 1;
         let request = self.request;
-        self.shard.handle(self.origin + self.now, Input::Command { request, command });
+        self.shards[shard].handle(self.origin + self.now, Input::Command { request, command });
         self.carry_out();
+        while self.shards[shard].is_pending(request) {
+            self.run_to(self.now + self.relay_delay.max(Duration::from_micros(1)));
+        }
         self.replies.remove(&request)
     }
 
@@ -241,7 +282,8 @@ impl World {
     /// Runs until this time.
     pub fn run_to(&mut self, end: Time) {
         loop {
-            let shard = self.shard.poll_timeout().map(|(at, _)| at.saturating_duration_since(self.origin));
+            let shards = self.shards.iter().filter_map(Shard::poll_timeout).map(|(at, _)| at).min();
+            let shard = shards.map(|at| at.saturating_duration_since(self.origin));
             let heap = self.heap.peek().map(|entry| entry.at);
             let Some(next) = [shard, heap].into_iter().flatten().min().filter(|at| *at <= end) else { break };
             self.now = self.now.max(next);
@@ -250,8 +292,10 @@ impl World {
                 self.perform(entry.due);
             }
             let now = self.origin + self.now;
-            if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                self.shard.handle(now, Input::Timeout);
+            for shard in &mut self.shards {
+                if shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                    shard.handle(now, Input::Timeout);
+                }
             }
             self.carry_out();
         }
@@ -265,6 +309,10 @@ impl World {
             Due::Arrival(packet) => return self.arrive(packet),
             Due::Departure(link) => return self.depart(link),
             Due::Sample => return self.sample(),
+            Due::Relay(from, to, message) => {
+                let from = LinkId(from as u8);
+                return self.shards[to].handle(origin + now, Input::Relay { from, message });
+            }
             Due::Wake(client) => {
                 if self.scheduled[client] == now || self.clients[client].deadline <= now {
                     self.scheduled[client] = Time::MAX;
@@ -298,7 +346,8 @@ impl World {
         self.trace.packet(now, index, packet.up, packet.wire_len());
         if packet.up {
             let remote = self.clients[index].addr;
-            self.shard.handle(self.origin + now, Input::Datagram { remote, data: &packet.data });
+            let shard = &mut self.shards[self.places[index]];
+            shard.handle(self.origin + now, Input::Datagram { remote, data: &packet.data });
             return;
         }
         let mut actions = Vec::new();
@@ -355,7 +404,16 @@ impl World {
 
     fn carry_out(&mut self) {
         let mut views = Vec::new();
-        while let Some(output) = self.shard.poll_output() {
+        for number in 0..self.shards.len() {
+            self.carry_out_of(number, &mut views);
+        }
+        for (client, actions) in views {
+            self.act(client, actions);
+        }
+    }
+
+    fn carry_out_of(&mut self, number: usize, views: &mut Vec<(usize, Vec<Action>)>) {
+        while let Some(output) = self.shards[number].poll_output() {
             match output {
                 Output::Transmit(transmit) => {
                     let clients = self.clients.len();
@@ -364,12 +422,12 @@ impl World {
                     }
                 }
                 Output::Event(Event::Reply { request, reply }) => _ = self.replies.insert(request, reply),
-                Output::Event(Event::Notice { to, notice }) => self.on_notice(to, &notice, &mut views),
+                Output::Event(Event::Notice { to, notice }) => self.on_notice(to, &notice, views),
                 Output::Event(_) => {}
+                Output::Relay { to, message } => {
+                    self.schedule(self.now + self.relay_delay, Due::Relay(number, usize::from(to.0), message));
+                }
             }
-        }
-        for (client, actions) in views {
-            self.act(client, actions);
         }
     }
 
@@ -391,7 +449,7 @@ impl World {
         let watched: Vec<usize> = self.samples.keys().copied().collect();
         for client in watched {
             let (id, room) = (self.clients[client].id, Arc::clone(&self.clients[client].room));
-            let estimate = self.shard.estimate(id);
+            let estimate = self.shards[self.places[client]].estimate(id);
             let slots = match self.command(Command::Subscriptions(room, id)) {
                 Some(Reply::Subscriptions(Some(slots))) => slots,
                 _ => Vec::new(),

@@ -1,4 +1,4 @@
-//! One shard and its clients on a virtual clock of milliseconds, made for speed: thousands of viewers in one process.
+//! Shards and their clients on a virtual clock of milliseconds, made for speed: thousands of viewers in one process.
 //!
 //! The clients are whole str0m peers: they decrypt, acknowledge by transport-wide feedback, report and ask again. What the
 //! shard does is measured apart from what they do, in processor time and in bytes allocated.
@@ -16,6 +16,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpWrite};
 use str0m::{Candidate, Event as RtcEvent, Input as RtcInput, Output as RtcOutput, Rtc, RtcConfig};
 use weir_core::api::*;
+use weir_core::relay::{LinkId, RelayMessage};
 use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate, recycle};
 use weir_core::stats::Stats;
 
@@ -53,8 +54,12 @@ pub struct Video {
     pub packets: usize,
 }
 
+/// What arrives in which millisecond, and from whom.
+type Wheel = Vec<Vec<(usize, Vec<u8>)>>;
+
 struct Client {
     rtc: Rtc,
+    shard: usize,
     addr: SocketAddr,
     deadline: Instant,
     video: Option<(Mid, Pt)>,
@@ -64,10 +69,10 @@ struct Client {
     received: u64,
 }
 
-/// What the shard did between two looks.
+/// What the shards did between two looks.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
-    /// Of the processor.
+    /// Of the processor, on the shard that took the most: they run at the same time.
     pub time: Duration,
     pub forwarded: u64,
     pub datagrams_in: u64,
@@ -83,18 +88,23 @@ impl Work {
 pub struct World {
     start: Instant,
     now: Instant,
-    shard: Shard,
+    shards: Vec<Shard>,
+    /// The shard of those who join from now on. All rooms have their home on the first.
+    pub place: usize,
     clients: Vec<Client>,
     video: Video,
     feedback: bool,
-    /// On the way to the shard, by millisecond.
-    wheel: Vec<Vec<(usize, Vec<u8>)>>,
+    /// On the way to each shard, by millisecond.
+    wheels: Vec<Wheel>,
+    /// On the way to each shard from another one.
+    relays: Vec<Vec<(LinkId, RelayMessage)>>,
     step: u64,
     server: SocketAddr,
     request: u64,
     /// What the shard gave out and its clients have not taken yet.
     sent: Sent,
-    stopwatch: Stopwatch,
+    /// Of each shard.
+    stopwatches: Vec<Stopwatch>,
 }
 
 /// Datagrams on their way to clients, one after another.
@@ -103,6 +113,7 @@ struct Sent {
     bytes: Vec<u8>,
     runs: Vec<(SocketAddr, Vec<usize>)>,
     replies: Vec<Reply>,
+    relays: Vec<(LinkId, RelayMessage)>,
 }
 
 /// The processor time of this thread while the shard works. It stands still in a profiler, which cannot read that clock.
@@ -132,12 +143,13 @@ impl Stopwatch {
 
 impl World {
     /// `feedback`: the clients negotiate transport-wide feedback, so that the bandwidth is estimated.
-    pub fn new(video: Video, feedback: bool, timed: bool) -> Self {
+    pub fn new(video: Video, feedback: bool, timed: bool, shards: u8) -> Self {
         let now = Instant::now();
         let server = SocketAddr::from(([10, 0, 0, 1], 3478));
-        let config = ShardConfig {
-            number: 0,
-            cert: new_certificate(),
+        let cert = new_certificate();
+        let config = |number| ShardConfig {
+            number,
+            cert: cert.clone(),
             candidates: vec![server],
             tcp_candidates: Vec::new(),
             loudest: 3,
@@ -146,16 +158,20 @@ impl World {
         Self {
             start: now,
             now,
-            shard: Shard::new(config, 7, now),
+            shards: (0..shards).map(|number| Shard::new(config(number), 7 + u64::from(number), now)).collect(),
+            place: 0,
             clients: Vec::new(),
             video,
             feedback,
-            wheel: vec![Vec::new(); WHEEL],
+            wheels: vec![vec![Vec::new(); WHEEL]; usize::from(shards)],
+            relays: (0..shards).map(|_| Vec::new()).collect(),
             step: 0,
             server,
             request: 0,
             sent: Sent::default(),
-            stopwatch: Stopwatch { works: timed, since: Duration::ZERO, total: Duration::ZERO },
+            stopwatches: (0..shards)
+                .map(|_| Stopwatch { works: timed, since: Duration::ZERO, total: Duration::ZERO })
+                .collect(),
         }
     }
 
@@ -165,7 +181,10 @@ impl World {
         let id = ParticipantId(index as u64 + 1);
         let [.., high, low] = (index as u32 / 60_000).to_be_bytes();
         let addr = SocketAddr::from(([10, 1, high, low], 2000 + (index % 60_000) as u16));
-        self.command(join(id, room, part.role));
+        let joins = join(id, room, part.role);
+        let joins = if self.place == 0 { Command::Join(joins) } else { Command::JoinFrom(joins, LinkId(0)) };
+        let reply = self.command(self.place, joins);
+        assert!(matches!(reply, Some(Reply::Join(Ok(_)))), "{reply:?}");
         let mut rtc = RtcConfig::new().set_rtp_mode(true).clear_codecs().enable_opus(true, true);
         rtc = match self.video.codec {
             Codec::Vp8 => rtc.enable_vp8(true),
@@ -176,7 +195,7 @@ impl World {
         rtc.add_local_candidate(Candidate::host(addr, Protocol::Udp).expect("an address"));
         let (offer, pending, video) = offer(&mut rtc, part);
         let offer = if self.feedback { offer } else { without_feedback(&offer) };
-        let reply = self.command(Command::Offer(id, Box::new(Offer { sdp: offer, tracks: Vec::new() })));
+        let reply = self.command(self.place, Command::Offer(id, Box::new(Offer { sdp: offer, tracks: Vec::new() })));
         let Some(Reply::Offer(Ok(answer))) = reply else { panic!("no answer: {reply:?}") };
         let answer = SdpAnswer::from_sdp_string(&answer.sdp).expect("a readable answer");
         rtc.sdp_api().accept_answer(pending, answer).expect("an acceptable answer");
@@ -184,6 +203,7 @@ impl World {
         let deadline = self.now;
         self.clients.push(Client {
             rtc,
+            shard: self.place,
             addr,
             deadline,
             video,
@@ -204,49 +224,55 @@ impl World {
         panic!("not all have connected");
     }
 
-    pub fn command(&mut self, command: Command) -> Option<Reply> {
+    pub fn command(&mut self, shard: usize, command: Command) -> Option<Reply> {
         self.request += 1;
         let input = Input::Command { request: self.request, command };
         memory::counted(|| {
-            self.shard.handle(self.now, input);
-            give_out(&mut self.shard, &mut self.sent, &mut self.stopwatch);
+            self.shards[shard].handle(self.now, input);
+            give_out(&mut self.shards[shard], &mut self.sent, &mut self.stopwatches[shard]);
         });
-        self.hand_out();
+        self.hand_out(shard);
+        while self.relays.iter().any(|messages| !messages.is_empty()) {
+            (0..self.shards.len()).for_each(|shard| self.turn(shard));
+        }
         self.sent.replies.pop()
     }
 
-    pub fn stats(&mut self) -> Stats {
-        match self.command(Command::Stats) {
+    pub fn stats(&mut self) -> Vec<Stats> {
+        let shards = self.shards.len();
+        let stats = |shard| match self.command(shard, Command::Stats) {
             Some(Reply::Stats(stats)) => *stats,
             other => panic!("{other:?}"),
-        }
+        };
+        (0..shards).map(stats).collect()
     }
 
-    /// Lets the publishers send, and says what the shard did for it.
+    /// Lets the publishers send, and says what the shards did for it.
     pub fn send(&mut self, milliseconds: u64) -> Work {
-        let before = self.stats();
+        let sums = |all: Vec<Stats>| {
+            let sum = |read: fn(&Stats) -> u64| all.iter().map(read).sum::<u64>();
+            (sum(|s| s.rtp_forwarded), sum(|s| s.datagrams_in))
+        };
+        let before = sums(self.stats());
         let allocations = memory::allocations();
-        self.stopwatch.total = Duration::ZERO;
+        self.stopwatches.iter_mut().for_each(|stopwatch| stopwatch.total = Duration::ZERO);
         for _ in 0..milliseconds {
             self.advance(true);
         }
-        let (time, allocations) = (self.stopwatch.total, memory::allocations() - allocations);
-        let after = self.stats();
-        Work {
-            time,
-            forwarded: after.rtp_forwarded - before.rtp_forwarded,
-            datagrams_in: after.datagrams_in - before.datagrams_in,
-            allocations,
-        }
+        let time = self.stopwatches.iter().map(|stopwatch| stopwatch.total).max().unwrap_or_default();
+        let allocations = memory::allocations() - allocations;
+        let after = sums(self.stats());
+        Work { time, forwarded: after.0 - before.0, datagrams_in: after.1 - before.1, allocations }
     }
 
     /// What the receivers of a room are given and why, and the range of what their links are believed to carry: a line
     /// each, with how many of them.
     pub fn describe(&mut self, room: &str) -> Vec<String> {
         let mut groups: BTreeMap<String, (usize, u64, u64)> = BTreeMap::new();
-        for id in (1..=self.clients.len() as u64).map(ParticipantId) {
-            let estimate = self.shard.estimate(id).unwrap_or(0);
-            let reply = self.command(Command::Subscriptions(Arc::from(room), id));
+        for index in 0..self.clients.len() {
+            let (id, shard) = (ParticipantId(index as u64 + 1), self.clients[index].shard);
+            let estimate = self.shards[shard].estimate(id).unwrap_or(0);
+            let reply = self.command(shard, Command::Subscriptions(Arc::from(room), id));
             let Some(Reply::Subscriptions(Some(all))) = reply else { continue };
             for one in all {
                 let what = format!("{:?} of {:?}, {:?}", one.current, one.target, one.reason);
@@ -270,19 +296,26 @@ impl World {
         if sending {
             self.send_frames();
         }
-        let arrived = std::mem::take(&mut self.wheel[self.step as usize % WHEEL]);
-        let due = self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now);
-        if due || !arrived.is_empty() {
-            let turn = Turn { now: self.now, due, arrived: &arrived, clients: &self.clients };
-            self.stopwatch.start();
-            memory::counted(|| work(&mut self.shard, &turn, &mut self.sent, &mut self.stopwatch));
-            self.stopwatch.stop();
-            self.hand_out();
-        }
+        (0..self.shards.len()).for_each(|shard| self.turn(shard));
         for index in 0..self.clients.len() {
             if self.clients[index].deadline <= self.now {
                 self.drive(index);
             }
+        }
+    }
+
+    /// One turn of the worker of a shard.
+    fn turn(&mut self, shard: usize) {
+        let arrived = std::mem::take(&mut self.wheels[shard][self.step as usize % WHEEL]);
+        let relays = std::mem::take(&mut self.relays[shard]);
+        let due = self.shards[shard].poll_timeout().is_some_and(|(at, _)| at <= self.now);
+        if due || !arrived.is_empty() || !relays.is_empty() {
+            let turn = Turn { now: self.now, due, arrived: &arrived, clients: &self.clients };
+            let stopwatch = &mut self.stopwatches[shard];
+            stopwatch.start();
+            memory::counted(|| work(&mut self.shards[shard], &turn, relays, &mut self.sent, stopwatch));
+            stopwatch.stop();
+            self.hand_out(shard);
         }
     }
 
@@ -331,7 +364,8 @@ impl World {
                 }
                 RtcOutput::Transmit(t) => {
                     let delay = if client.video.is_some() { 1 } else { NEAR + index as u64 % SPREAD };
-                    self.wheel[(self.step + delay) as usize % WHEEL].push((index, t.contents.to_vec()));
+                    let wheel = &mut self.wheels[client.shard];
+                    wheel[(self.step + delay) as usize % WHEEL].push((index, t.contents.to_vec()));
                     recycle(t);
                 }
                 RtcOutput::Event(RtcEvent::RtpPacket(_)) => client.received += 1,
@@ -341,9 +375,12 @@ impl World {
         }
     }
 
-    /// Gives the clients what the shard gave out.
-    fn hand_out(&mut self) {
+    /// Gives the clients, and the other shards, what a shard gave out.
+    fn hand_out(&mut self, shard: usize) {
         let mut sent = std::mem::take(&mut self.sent);
+        for (to, message) in sent.relays.drain(..) {
+            self.relays[usize::from(to.0)].push((LinkId(shard as u8), message));
+        }
         let mut rest = sent.bytes.as_slice();
         for (to, lengths) in sent.runs.drain(..) {
             let SocketAddr::V4(to) = to else { panic!("an IPv4 address") };
@@ -375,12 +412,21 @@ struct Turn<'a> {
 /// What is measured: one turn of a worker without its socket. Kept by itself so that a profiler can be told to count
 /// here only.
 #[inline(never)]
-fn work(shard: &mut Shard, turn: &Turn<'_>, sent: &mut Sent, stopwatch: &mut Stopwatch) {
+fn work(
+    shard: &mut Shard,
+    turn: &Turn<'_>,
+    relays: Vec<(LinkId, RelayMessage)>,
+    sent: &mut Sent,
+    stopwatch: &mut Stopwatch,
+) {
     if turn.due {
         shard.handle(turn.now, Input::Timeout);
     }
     for (client, data) in turn.arrived {
         shard.handle(turn.now, Input::Datagram { remote: turn.clients[*client].addr, data });
+    }
+    for (from, message) in relays {
+        shard.handle(turn.now, Input::Relay { from, message });
     }
     give_out(shard, sent, stopwatch);
 }
@@ -403,6 +449,7 @@ fn give_out(shard: &mut Shard, sent: &mut Sent, stopwatch: &mut Stopwatch) {
             }
             Output::Event(Event::Reply { reply, .. }) => sent.replies.push(reply),
             Output::Event(_) => {}
+            Output::Relay { to, message } => sent.relays.push((to, message)),
         }
     }
     send_run(sent, to, &run, lengths, stopwatch);
@@ -427,8 +474,8 @@ fn send_run(sent: &mut Sent, to: Option<SocketAddr>, run: &[u8], lengths: Vec<us
     stopwatch.start();
 }
 
-pub fn join(participant: ParticipantId, room: &str, role: Role) -> Command {
-    Command::Join(Box::new(Join {
+fn join(participant: ParticipantId, room: &str, role: Role) -> Box<Join> {
+    Box::new(Join {
         participant,
         room: Arc::from(room),
         create: role != Role::Viewer,
@@ -441,7 +488,7 @@ pub fn join(participant: ParticipantId, room: &str, role: Role) -> Command {
         metadata: String::new(),
         max_participants: usize::MAX,
         max_publishers: usize::MAX,
-    }))
+    })
 }
 
 fn offer(rtc: &mut Rtc, part: Part) -> (String, SdpPendingOffer, Option<Mid>) {

@@ -5,24 +5,23 @@ use std::sync::Arc;
 use rand::Rng;
 use str0m::media::{Mid, Rid};
 
-use super::{CONNECT_TIMEOUT, Peer, Shard, TICK};
-use crate::allocator::Allocator;
+use super::{CONNECT_TIMEOUT, Shard, TICK};
 use crate::api::{
-    Answer, CloseReason, Command, Event, Join, JoinError, Joined, MediaKind, Notice, Offer, OfferError, OfferedTrack,
-    ParticipantId, PublishedTrack, Reply, Role, Source, TrackId, View,
+    Answer, CloseReason, Command, Event, MediaKind, Notice, Offer, OfferError, OfferedTrack, ParticipantId,
+    PublishedTrack, Reply, Role, Source, TrackId, View,
 };
 use crate::egress::Egress;
-use crate::lipsync::PublisherClock;
-use crate::participant::{Accepted, Participant};
-use crate::room::{Member, Room, Slot};
+use crate::participant::Accepted;
+use crate::relay::TrackState;
+use crate::room::{Room, Slot};
 use crate::sdp::{self, MediaLine};
 use crate::sdp_form;
 use crate::timers::Timer;
-use crate::track::{Layer, Track};
+use crate::track::Track;
 
 /// Who muted a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(super) enum By {
     Publisher,
     Administrator,
 }
@@ -32,7 +31,10 @@ impl Shard {
         self.current = self.subject(&command);
         let reply = match command {
             Command::Join(join) => Some(Reply::Join(self.join(*join))),
-            Command::Offer(id, offer) => Some(Reply::Offer(self.offer(id, &offer))),
+            Command::JoinFrom(join, home) => self.ask_to_join(request, join, home),
+            Command::Offer(id, offer) => {
+                self.ask_to_publish(request, id, offer).map(|offer| Reply::Offer(self.offer(id, &offer)))
+            }
             Command::View(id, view) => self.with_key(id, |shard, key| shard.view(key, view)),
             Command::Mute(id, track, muted) => {
                 let done = self.ids.get(&id).copied().is_some_and(|key| self.mute(key, track, muted, By::Publisher));
@@ -52,21 +54,22 @@ impl Shard {
                 Some(Reply::Done(key.is_some()))
             }
             Command::MuteFor(room, id, track, muted) => {
-                let done = self.key_in(&room, id).is_some_and(|key| self.mute(key, track, muted, By::Administrator));
+                let done = self.key_in(&room, id).is_some_and(|key| self.mute_for(key, track, muted));
                 Some(Reply::Done(done))
             }
             Command::CloseRoom(name, reason) => Some(Reply::Done(self.close_room(&name, reason))),
             Command::Rooms(name) => Some(Reply::Rooms(self.describe_rooms_with_paths(name.as_deref()))),
             Command::Resume(id) => Some(Reply::Rooms(self.resume(id))),
             Command::Subscriptions(room, id) => {
-                let key = self.key_in(&room, id);
+                let key = self.key_in(&room, id).filter(|key| self.peers[*key].mirror.is_none());
                 Some(Reply::Subscriptions(key.map(|key| self.describe_subscriptions(key))))
             }
             Command::Watched(id) => Some(Reply::Watched(self.describe_watched(id))),
             Command::Choose(id, media, choice) => Some(Reply::Choose(self.choose_layer(id, media.as_deref(), choice))),
             Command::Stats => Some(Reply::Stats(Box::new(self.current_stats()))),
             Command::Shutdown => {
-                let keys: Vec<usize> = self.peers.iter().map(|(key, _)| key).collect();
+                let here = self.peers.iter().filter(|(_, peer)| peer.mirror.is_none());
+                let keys: Vec<usize> = here.map(|(key, _)| key).collect();
                 keys.iter().for_each(|key| self.close_peer(*key, CloseReason::ServerShutdown));
                 Some(Reply::Done(!keys.is_empty()))
             }
@@ -86,7 +89,7 @@ impl Shard {
     }
 
     /// The key of a participant, if it is in the room named.
-    fn key_in(&self, room: &str, id: ParticipantId) -> Option<usize> {
+    pub(super) fn key_in(&self, room: &str, id: ParticipantId) -> Option<usize> {
         let (room, key) = (self.names.get(room)?, self.ids.get(&id)?);
         (self.peers[*key].conn.room == *room).then_some(*key)
     }
@@ -98,115 +101,7 @@ impl Shard {
         None
     }
 
-    fn join(&mut self, join: Join) -> Result<Joined, JoinError> {
-        let existing = self.names.get(&join.room).copied();
-        if existing.is_none() && !join.create {
-            return Err(JoinError::UnknownRoom);
-        }
-        if let Some(room) = existing {
-            self.check_source(room, &join)?;
-            if join.role == Role::Member {
-                self.replace_identity(room, join.role, &join.identity, None);
-            }
-        }
-        // Replacing the last member may have ended the room.
-        let existing = self.names.get(&join.room).copied();
-        let present = existing.map_or(0, |room| self.count_others(room, &join));
-        if join.role != Role::Viewer && present >= join.max_participants {
-            return Err(JoinError::RoomFull { limit: join.max_participants });
-        }
-        if join.role == Role::Publisher {
-            let publishing = existing
-                .map_or(0, |room| self.count_publishers(room, |key| self.is_same(key, join.role, &join.identity)));
-            if publishing >= join.max_publishers {
-                return Err(JoinError::PublishersFull { limit: join.max_publishers });
-            }
-        }
-        let watched = join.watch.participant.and_then(|id| self.ids.get(&id));
-        let watched_identity = watched.map(|key| self.peers[*key].member.identity.clone()).unwrap_or_default();
-        let room = existing.unwrap_or_else(|| self.open_room(Arc::clone(&join.room)));
-        let joined = Joined { participants: self.describe_members(room, None) };
-        let key = self.peers.insert(Peer {
-            conn: Participant::new(join.participant, room, join.role),
-            member: Member {
-                name: join.name,
-                identity: join.identity,
-                metadata: join.metadata,
-                watch: join.watch,
-                watched_identity,
-                max_publishers: join.max_publishers,
-                can_publish: join.can_publish,
-                can_subscribe: join.can_subscribe,
-                auto: true,
-                slots: Vec::new(),
-                doctor: Default::default(),
-                published: Vec::new(),
-            },
-            clock: PublisherClock::default(),
-            allocator: Allocator::default(),
-            connected_at: None,
-            used: 0,
-            near_limit: false,
-            last_packet: None,
-        });
-        self.ids.insert(join.participant, key);
-        self.rooms[room].members.push(key);
-        if join.role != Role::Member {
-            // WHIP and WHEP have no other sign of life than their connection.
-            self.timers.set(Timer::Connect(key), self.now + CONNECT_TIMEOUT);
-        }
-        self.announce(key, Notice::ParticipantJoined);
-        Ok(joined)
-    }
-
-    /// A viewer may only watch what is there.
-    fn check_source(&self, room: usize, join: &Join) -> Result<(), JoinError> {
-        if join.role != Role::Viewer {
-            return Ok(());
-        }
-        let room = &self.rooms[room];
-        let in_room = |id: ParticipantId| self.ids.get(&id).is_some_and(|key| room.members.contains(key));
-        let named = join.watch.participant.is_none_or(in_room)
-            && join.watch.track.is_none_or(|track| room.track_by_id(track).is_some());
-        if !named {
-            return Err(JoinError::UnknownSource);
-        }
-        let waits = join.create || !room.tracks.is_empty();
-        if waits { Ok(()) } else { Err(JoinError::NothingPublished) }
-    }
-
-    /// Ends the stay of another participant of this role and identity, if there is one.
-    fn replace_identity(&mut self, room: usize, role: Role, identity: &str, new: Option<usize>) {
-        if identity.is_empty() {
-            return;
-        }
-        let same = |key: &&usize| self.is_same(**key, role, identity) && Some(**key) != new;
-        if let Some(old) = self.rooms[room].members.iter().find(same).copied() {
-            self.close_peer(old, CloseReason::Replaced);
-        }
-    }
-
-    fn is_same(&self, key: usize, role: Role, identity: &str) -> bool {
-        let peer = &self.peers[key];
-        peer.conn.role == role && !identity.is_empty() && peer.member.identity == identity
-    }
-
-    /// Members and publishers of a room, without the one that this join will replace.
-    fn count_others(&self, room: usize, join: &Join) -> usize {
-        let members = self.rooms[room].members.iter().filter(|key| self.peers[**key].conn.role != Role::Viewer);
-        members.filter(|key| !self.is_same(**key, join.role, &join.identity)).count()
-    }
-
-    /// How many publish in a room, or are about to, over WHIP; those that `except` names are left out.
-    fn count_publishers(&self, room: usize, except: impl Fn(usize) -> bool) -> usize {
-        let publishes = |key: usize| {
-            let peer = &self.peers[key];
-            peer.conn.role == Role::Publisher || !peer.member.published.is_empty()
-        };
-        self.rooms[room].members.iter().filter(|key| publishes(**key) && !except(**key)).count()
-    }
-
-    fn open_room(&mut self, name: Arc<str>) -> usize {
+    pub(super) fn open_room(&mut self, name: Arc<str>) -> usize {
         let key = self.rooms.insert(Room::new(Arc::clone(&name)));
         self.names.insert(name, key);
         if !self.timers.is_set(Timer::Tick) {
@@ -216,7 +111,7 @@ impl Shard {
         key
     }
 
-    fn offer(&mut self, id: ParticipantId, offer: &Offer) -> Result<Answer, OfferError> {
+    pub(super) fn offer(&mut self, id: ParticipantId, offer: &Offer) -> Result<Answer, OfferError> {
         let key = self.ids.get(&id).copied().ok_or(OfferError::Gone)?;
         let now = self.now;
         let peer = &mut self.peers[key];
@@ -228,7 +123,8 @@ impl Shard {
         if !peer.member.can_subscribe && read.lines.iter().any(|l| l.direction.receives()) {
             return Err(OfferError::Forbidden("the token does not allow receiving".into()));
         }
-        if peer.conn.role == Role::Member && read.lines.iter().any(|l| l.direction.sends()) {
+        let decides = self.rooms[peer.conn.room].home.is_none();
+        if decides && peer.conn.role == Role::Member && read.lines.iter().any(|l| l.direction.sends()) {
             let (room, limit) = (peer.conn.room, peer.member.max_publishers);
             if self.count_publishers(room, |other| other == key) >= limit {
                 return Err(OfferError::Taken(format!("at most {limit} may in this room")));
@@ -295,33 +191,22 @@ impl Shard {
         };
         let id = TrackId(self.rng.random());
         self.tracks_published += 1;
-        let track = Track {
-            id,
-            publisher: key,
-            mid,
-            kind: line.kind,
+        let state = TrackState {
             source: offered.map_or(usual, |t| t.source),
             label: offered.map(|t| t.label.clone()).unwrap_or_default(),
             muted: offered.is_some_and(|t| t.muted),
-            silenced: false,
-            format: None,
-            layers: rids.into_iter().map(Layer::new).collect(),
-            loudness: Default::default(),
-            activity: Default::default(),
-            held_floor: None,
-            subscribers: Vec::new(),
-            number: self.tracks_published,
-            changed: false,
-            announce: false,
-            live_layers: 0,
-            keyframe_interval: None,
-            told_active: None,
+            order: (Some(self.now), self.tracks_published),
+            ..TrackState::new(id, mid, line.kind, rids)
         };
+        let mut track = Track::new(key, self.tracks_published, state);
         let (room, publisher) = (self.peers[key].conn.room, self.peers[key].conn.id);
+        track.levels = self.rooms[room].home.map(|_| Vec::new());
         let info = track.info();
         let track = self.rooms[room].tracks.insert(track);
+        self.relays.tracks.insert(id, (room, track));
         self.peers[key].member.published.push((mid, track));
         self.broadcast(room, Some(key), Notice::TrackPublished(publisher, info));
+        self.relays.mark(key);
         id
     }
 
@@ -379,7 +264,7 @@ impl Shard {
 
     /// Mutes a track of this participant, or has it heard again; false if it has no such track. What an administrator muted
     /// is not passed on, whatever its publisher says, until an administrator has it heard again.
-    fn mute(&mut self, key: usize, id: TrackId, muted: bool, by: By) -> bool {
+    pub(super) fn mute(&mut self, key: usize, id: TrackId, muted: bool, by: By) -> bool {
         let room = self.peers[key].conn.room;
         let Some(track_key) = self.rooms[room].track_by_id(id) else {
             return false;
@@ -399,9 +284,9 @@ impl Shard {
         if track.muted != muted {
             track.muted = muted;
             self.broadcast(room, None, Notice::TrackMuted(publisher, id, muted));
-            self.rooms[room].choose_loudest(self.now, self.config.loudest);
             self.reassign(room);
         }
+        self.relays.mark(key);
         if was_silenced && !muted {
             self.begin_anew(room, track_key);
         }
@@ -409,7 +294,7 @@ impl Shard {
     }
 
     /// Receivers lack what the pictures to come refer to: they wait for a keyframe.
-    fn begin_anew(&mut self, room: usize, track: usize) {
+    pub(super) fn begin_anew(&mut self, room: usize, track: usize) {
         let track = &self.rooms[room].tracks[track];
         if track.kind != MediaKind::Video {
             return;
@@ -441,9 +326,7 @@ impl Shard {
         let Some(room) = self.names.get(name).copied() else {
             return false;
         };
-        for key in self.rooms[room].members.clone() {
-            self.close_peer(key, reason);
-        }
+        self.empty_room(room, reason);
         true
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::Shard;
+use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Notice, Role};
 use crate::doctor::Chart;
 use crate::doctor::pulse::Counted;
@@ -26,16 +26,16 @@ impl Shard {
                 track.keyframe_interval = look.interval.filter(|_| track.kind == MediaKind::Video);
             }
             let asked = look.ask.and_then(|id| self.rooms[room].track_by_id(id));
-            if let Some(track) = asked.and_then(|track| self.rooms[room].tracks.get(track)) {
-                let layer = first_live(track, self.now);
-                let request = (track.publisher, track.mid, layer.and_then(|layer| track.layers[layer].rid));
-                self.send_keyframe_request(Some(request));
+            if let Some(track) = asked {
+                let layer = self.rooms[room].tracks.get(track).and_then(|found| first_live(found, self.now));
+                self.send_keyframe_request(Waiting { room, track, layer: layer.unwrap_or(0) });
             }
             if !look.found.is_empty() || !look.mended.is_empty() {
                 // The publisher too: its log says what was found.
                 let info = self.peers[key].member.info(self.peers[key].conn.id, Role::Publisher, &self.rooms[room]);
                 self.tell(key, Notice::ParticipantUpdated(info.clone()));
                 self.broadcast(room, Some(key), Notice::ParticipantUpdated(info));
+                self.relays.mark(key);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
 use crate::forward::SenderReport;
 use crate::ingress::{Arrival, Incoming, Kept, Reading};
+use crate::relay::{Message, Packet};
 use crate::timers::Timer;
 
 /// How often waiting keyframe requests are looked at: a fifth of the shortest time between two.
@@ -56,18 +57,20 @@ impl Shard {
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
         let mut incoming = reading.incoming(&arrival, peer.conn.id, captured);
         let late = self.overload.late && track.kind == MediaKind::Video;
-        if late {
-            self.stats.dropped_late += 1;
-            self.give_up_pictures(room_key, track_key);
+        for downstream in track.downstream.iter().filter(|downstream| downstream.demand.has(layer)) {
+            let relayed = Packet { silenced: track.silenced, late, ..Packet::new(track.id, &arrival, captured) };
+            self.relays.outbox.push(downstream.link, relayed);
+            self.stats.relay_out += 1;
         }
-        if late || self.rooms[room_key].tracks[track_key].silenced {
-            // Left out like what is broken: without a gap that somebody would ask to have filled.
+        if late || track.silenced {
             incoming.descriptor = None;
         }
         self.fan_out(room_key, track_key, &incoming);
         if is_back {
             self.on_layer_back(room_key, track_key, layer);
         }
+        self.stats.dropped_late += u64::from(late);
+        self.pass((room_key, track_key), &incoming, late);
         if first {
             self.tell_milestone(key, Milestone::FirstPacket);
         }
@@ -79,11 +82,15 @@ impl Shard {
         }
     }
 
-    /// What comes of a track has waited for too long: its receivers go on with the next keyframe.
-    fn give_up_pictures(&mut self, room: usize, track: usize) {
-        for subscriber in &self.rooms[room].tracks[track].subscribers {
-            self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
+    /// Gives a packet to all its receivers here. One without a descriptor is left out like what is broken: without a gap
+    /// that somebody would ask to have filled. If it is late, they go on with the next keyframe.
+    pub(super) fn pass(&mut self, (room, track): (usize, usize), packet: &Incoming<'_>, late: bool) {
+        if late {
+            for subscriber in &self.rooms[room].tracks[track].subscribers {
+                self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
+            }
         }
+        self.fan_out(room, track, packet);
     }
 
     /// A layer comes again after a pause. Where its publisher's network was away, it goes on with what nobody can decode any
@@ -186,8 +193,9 @@ impl Shard {
             // It begins with a keyframe, or is asked again with the next look.
             return;
         }
-        let send = layer.keyframes.request(self.now).then_some((track.publisher, track.mid, layer.rid));
-        self.send_keyframe_request(send);
+        if layer.keyframes.request(self.now) {
+            self.send_keyframe_request(wanted);
+        }
         if !self.waiting.contains(&wanted) {
             self.waiting.push(wanted);
         }
@@ -196,8 +204,13 @@ impl Shard {
         }
     }
 
-    pub(super) fn send_keyframe_request(&mut self, request: Option<(usize, Mid, Option<Rid>)>) {
-        let Some((publisher, mid, rid)) = request else { return };
+    pub(super) fn send_keyframe_request(&mut self, Waiting { room, track, layer }: Waiting) {
+        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(track)) else { return };
+        if let Some(upstream) = &track.upstream {
+            self.relays.send(upstream.link, Message::Keyframe { track: track.id, layer });
+            return;
+        }
+        let (publisher, mid, rid) = (track.publisher, track.mid, track.layers.get(layer).and_then(|layer| layer.rid));
         let conn = &mut self.peers[publisher].conn;
         if conn.connected {
             self.stats.keyframe_requests_out += 1;
@@ -216,19 +229,23 @@ impl Shard {
             let Some(layer) = track.layers.get_mut(w.layer) else {
                 return false;
             };
-            let send = layer.keyframes.poll(self.now).then_some((track.publisher, track.mid, layer.rid));
-            let wanted = track.subscribers.iter().any(|s| {
-                let slot = self.peers.get(s.key).and_then(|peer| peer.member.slots.get(s.slot));
-                let egress = slot.map(|slot| &slot.egress);
-                egress.is_some_and(|e| e.awaited() == Some(w.layer) || e.selector.current() == Some(w.layer))
-            });
+            let send = layer.keyframes.poll(self.now);
+            let elsewhere = track.downstream.iter().any(|downstream| downstream.demand.has(w.layer));
+            let wanted = elsewhere
+                || track.subscribers.iter().any(|s| {
+                    let slot = self.peers.get(s.key).and_then(|peer| peer.member.slots.get(s.slot));
+                    let egress = slot.map(|slot| &slot.egress);
+                    egress.is_some_and(|e| e.awaited() == Some(w.layer) || e.selector.current() == Some(w.layer))
+                });
             // A layer that sends nothing cannot answer; once it sends, it is asked again.
             let keep = layer.keyframes.is_waiting() && wanted && layer.is_live(self.now);
             if !keep {
                 layer.keyframes.satisfied();
                 return false;
             }
-            self.send_keyframe_request(send);
+            if send {
+                self.send_keyframe_request(*w);
+            }
             keep
         });
         self.waiting = waiting;

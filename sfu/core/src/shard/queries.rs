@@ -2,6 +2,7 @@
 
 use super::Shard;
 use crate::api::{MediaKind, ParticipantInfo, Role, RoomInfo, SubscriptionInfo};
+use crate::room::Room;
 use crate::stats::Stats;
 use crate::track::Cutting;
 
@@ -26,12 +27,13 @@ impl Shard {
     }
 
     pub(super) fn describe_rooms(&self, name: Option<&str>) -> Vec<RoomInfo> {
-        let wanted = self.rooms.iter().filter(|(_, room)| name.is_none_or(|n| *room.name == *n));
+        // Of all rooms, those that have their home elsewhere are told there.
+        let wanted = self.rooms.iter().filter(|(_, room)| name.map_or(room.home.is_none(), |n| *room.name == *n));
         wanted
             .map(|(key, room)| RoomInfo {
                 name: room.name.clone(),
                 participants: self.describe_members(key, None),
-                viewers: room.members.iter().filter(|k| self.peers[**k].conn.role == Role::Viewer).count(),
+                viewers: self.viewers_here(room) + room.viewers_elsewhere,
             })
             .collect()
     }
@@ -44,6 +46,10 @@ impl Shard {
                 self.ids.get(&participant.id).and_then(|key| self.peers[*key].conn.way.map(|(path, _)| path));
         }
         rooms
+    }
+
+    pub(super) fn viewers_here(&self, room: &Room) -> usize {
+        room.members.iter().filter(|key| self.peers[**key].conn.role == Role::Viewer).count()
     }
 
     pub(super) fn describe_subscriptions(&self, key: usize) -> Vec<SubscriptionInfo> {
@@ -77,9 +83,9 @@ impl Shard {
     pub(super) fn current_stats(&self) -> Stats {
         let tracks = || self.rooms.iter().flat_map(|(_, room)| room.tracks.iter().map(|(_, t)| t));
         Stats {
-            rooms: self.rooms.len() as u64,
-            participants: self.peers.len() as u64,
-            tracks: tracks().count() as u64,
+            rooms: self.rooms.iter().filter(|(_, room)| room.home.is_none()).count() as u64,
+            participants: self.peers.iter().filter(|(_, peer)| peer.mirror.is_none()).count() as u64,
+            tracks: tracks().filter(|track| track.upstream.is_none()).count() as u64,
             shed: self.shed_slots(),
             subscriptions: tracks().map(|t| t.subscribers.len() as u64).sum(),
             ..self.stats.clone()

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{SECOND, Shard, TICK};
+use super::{Peer, SECOND, Shard, TICK};
 use crate::api::{Assignment, CloseReason, Event, MediaKind, Notice, ParticipantId, ParticipantInfo, Role, Speaker};
+use crate::relay::{self, LinkId, Message};
 use crate::room::{Room, Seat, fill};
 use crate::timers::Timer;
-use crate::track::{Subscriber, rate};
+use crate::track::{Subscriber, Track, rate};
 
 /// What publishers are told of the layers wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,18 +22,21 @@ pub(super) enum Demand {
 const TICK_PACKETS: usize = (TICK.as_millis() / 20) as usize;
 
 impl Shard {
-    /// Tells one participant.
+    /// Tells one participant, if it lives here: others are told where they do.
     pub(super) fn tell(&mut self, key: usize, notice: Notice) {
+        if self.peers[key].mirror.is_some() {
+            return;
+        }
         let to = self.peers[key].conn.id;
         self.events.push_back(Event::Notice { to, notice: Arc::new(notice) });
     }
 
-    /// Tells all members of a room; publishers and viewers have no ear for it.
+    /// Tells all members of a room that live here; publishers and viewers have no ear for it.
     pub(super) fn broadcast(&mut self, room: usize, except: Option<usize>, notice: Notice) {
         let notice = Arc::new(notice);
         for key in self.rooms[room].members.iter().filter(|key| Some(**key) != except) {
-            let conn = &self.peers[*key].conn;
-            if conn.role == Role::Member {
+            let Peer { conn, mirror, .. } = &self.peers[*key];
+            if conn.role == Role::Member && mirror.is_none() {
                 self.events.push_back(Event::Notice { to: conn.id, notice: Arc::clone(&notice) });
             }
         }
@@ -47,6 +51,7 @@ impl Shard {
         let room = peer.conn.room;
         let info = peer.member.info(peer.conn.id, peer.conn.role, &self.rooms[room]);
         self.broadcast(room, Some(key), notice(info));
+        self.relays.mark(key);
     }
 
     /// Tells everyone what a track's publisher is now.
@@ -64,6 +69,7 @@ impl Shard {
     /// Ends a track.
     pub(super) fn unpublish(&mut self, room: usize, track: usize) {
         let ended = self.rooms[room].tracks.remove(track);
+        self.relays.forget(&ended);
         for subscriber in &ended.subscribers {
             let slot = &mut self.peers[subscriber.key].member.slots[subscriber.slot];
             slot.track = None;
@@ -77,6 +83,10 @@ impl Shard {
         let owner = &mut self.peers[ended.publisher];
         owner.member.published.retain(|(_, t)| *t != track);
         let publisher = owner.conn.id;
+        if owner.member.published.is_empty() {
+            owner.member.granted = false;
+        }
+        self.relays.mark(ended.publisher);
         self.broadcast(room, Some(ended.publisher), Notice::TrackUnpublished(publisher, ended.id));
         // A slot that showed it is told to be empty, or gets another track, by `reassign`.
         let told = ended.subscribers.into_iter().map(|s| s.key);
@@ -98,7 +108,10 @@ impl Shard {
 
     /// Chooses again what every slot of a room shows.
     pub(super) fn reassign(&mut self, room: usize) {
-        self.rooms[room].choose_loudest(self.now, self.config.loudest);
+        if self.rooms[room].home.is_none() {
+            self.rooms[room].choose_loudest(self.now, self.config.loudest);
+            self.tell_floor(room);
+        }
         self.rooms[room].order_video();
         for key in self.rooms[room].members.clone() {
             if !self.peers[key].member.slots.is_empty() {
@@ -203,7 +216,8 @@ impl Shard {
     pub(super) fn tell_layers(&mut self, room: usize, demand: Demand) {
         let mut told = Vec::new();
         let Some(room) = self.rooms.get_mut(room) else { return };
-        for (_, track) in room.tracks.iter_mut().filter(|(_, t)| t.layers.len() > 1) {
+        let told_here = |t: &Track| t.layers.len() > 1 && t.upstream.is_none();
+        for (_, track) in room.tracks.iter_mut().filter(|(_, t)| told_here(t)) {
             let egresses = track
                 .subscribers
                 .iter()
@@ -211,11 +225,12 @@ impl Shard {
             // What is still forwarded must flow until the switch; what would be wanted with more bandwidth must be there
             // to be measured, and so must all below it, to come down to.
             let best = egresses.flat_map(|e| [e.selector.target(), e.selector.current(), e.wanted]).flatten();
-            let wanted: Vec<usize> = best.flat_map(|layer| track.up_to(layer)).collect();
+            let here = best.flat_map(|layer| track.up_to(layer)).fold(0, |all, layer| all | relay::bit(layer));
+            let wanted = track.downstream.iter().fold(here, |all, downstream| all | downstream.demand.live);
             let before = |name: &String| track.told_active.as_ref().is_none_or(|on| on.contains(name));
             let active: Vec<String> = (0..track.layers.len())
                 .map(|index| (index, track.layer_name(index)))
-                .filter(|(index, name)| wanted.contains(index) || (demand == Demand::More && before(name)))
+                .filter(|(index, name)| wanted & relay::bit(*index) != 0 || (demand == Demand::More && before(name)))
                 .map(|(_, name)| name)
                 .collect();
             let all_as_ever = track.told_active.is_none() && active.len() == track.layers.len();
@@ -249,10 +264,11 @@ impl Shard {
         let tracks = self.rooms[room].tracks.iter_mut();
         let changed: Vec<usize> = tracks
             .filter_map(|(key, track)| {
-                let layers = track.layers.len() > 1 && track.look_at_layers(now);
+                let layers = track.layers.len() > 1 && track.upstream.is_none() && track.look_at_layers(now);
                 (track.changed || layers).then_some(key)
             })
             .collect();
+        self.tell_rates(room, &changed);
         for track in changed {
             let found = &mut self.rooms[room].tracks[track];
             found.changed = false;
@@ -280,24 +296,38 @@ impl Shard {
         let rooms: Vec<usize> = self.rooms.iter().map(|(key, _)| key).collect();
         for room in rooms {
             self.tell_changed_tracks(room);
-            self.tell_speakers(room);
-            let floor = self.rooms[room].floor();
-            self.rooms[room].choose_dominant(self.now, TICK_PACKETS);
-            let new_floor = self.rooms[room].floor() != floor;
-            if self.rooms[room].choose_loudest(self.now, self.config.loudest) || new_floor {
-                self.reassign(room);
+            if self.rooms[room].home.is_none() {
+                self.decide_floor(room);
+            } else {
+                self.rooms[room].hold_floor(self.now);
             }
+            self.tell_home(room);
             if second {
                 self.measure(room, elapsed);
             }
         }
     }
 
+    /// Decides anew who is heard and shown.
+    fn decide_floor(&mut self, room: usize) {
+        self.tell_speakers(room);
+        let floor = self.rooms[room].floor();
+        self.rooms[room].choose_dominant(self.now, TICK_PACKETS);
+        let new_floor = self.rooms[room].floor() != floor;
+        if self.rooms[room].choose_loudest(self.now, self.config.loudest) || new_floor {
+            self.reassign(room);
+        }
+        self.tell_floor(room);
+    }
+
     fn measure(&mut self, room: usize, elapsed: std::time::Duration) {
-        for (_, track) in self.rooms[room].tracks.iter_mut() {
+        for (_, track) in self.rooms[room].tracks.iter_mut().filter(|(_, track)| track.upstream.is_none()) {
             track.layers.iter_mut().for_each(|layer| layer.tick(elapsed));
         }
         for key in self.rooms[room].members.clone() {
+            if self.peers[key].mirror.is_some() {
+                continue;
+            }
             for slot in &mut self.peers[key].member.slots {
                 slot.egress.bitrate = rate(&mut slot.egress.bytes, elapsed);
             }
@@ -305,6 +335,8 @@ impl Shard {
         }
         self.examine(room);
         self.tell_layers(room, Demand::Exact);
+        self.tell_demand(room, Demand::Exact);
+        self.tell_all_rates(room);
     }
 
     fn tell_speakers(&mut self, room: usize) {
@@ -322,46 +354,71 @@ impl Shard {
         who.sort_unstable();
         if self.rooms[room].speaking != who {
             self.rooms[room].speaking = who;
+            self.tell_shards(room, None, |room| Message::Speakers { room, speakers: speakers.clone() });
             self.broadcast(room, None, Notice::Speakers(speakers));
         }
     }
 
     /// Ends a participant's stay: says goodbye on the wire, ends its tracks, tells it and the others.
     pub(super) fn close_peer(&mut self, key: usize, reason: CloseReason) {
-        if !self.peers.contains(key) {
+        let Some(peer) = self.peers.get(key) else { return };
+        if let Some(mirror) = peer.mirror {
+            let id = peer.conn.id;
+            self.relays.send(mirror.link, Message::Close { id, reason });
+            self.end_mirror(key, reason, None);
             return;
         }
-        let (id, room, was_shown) = {
-            let peer = &self.peers[key];
-            (peer.conn.id, peer.conn.room, peer.is_shown())
-        };
         *self.stats.closed.entry(reason_name(reason)).or_default() += 1;
         self.stats.panics += u64::from(reason == CloseReason::Internal);
         self.tell(key, Notice::Closed(reason));
-        self.rooms[room].members.retain(|k| *k != key);
-        let tracks: Vec<usize> = self.peers[key].member.published.iter().map(|(_, track)| *track).collect();
-        let published = !tracks.is_empty();
-        tracks.into_iter().for_each(|track| self.unpublish(room, track));
         for slot in 0..self.peers[key].member.slots.len() {
             self.assign(key, slot, None);
         }
         self.timers.clear(Timer::Stack(key));
         self.timers.clear(Timer::Connect(key));
-        let mut peer = self.peers.remove(key);
-        self.ids.remove(&id);
-        self.demux.remove_ufrag(peer.conn.ufrag());
+        let (mut gone, published) = self.take_out(key);
+        self.demux.remove_ufrag(gone.conn.ufrag());
         for address in self.demux.remove(key) {
             self.events.push_back(Event::AddressReleased(address));
         }
         self.streams.remove(key);
         if reason != CloseReason::Internal {
-            peer.conn.close();
-            peer.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);
+            gone.conn.close();
+            gone.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);
         }
-        if self.end_if_empty(room) {
+        self.after_leaving((&gone, published), reason, None);
+    }
+
+    /// Takes a participant and its tracks out of its room. Returns it, and whether there were any.
+    pub(super) fn take_out(&mut self, key: usize) -> (Peer, bool) {
+        let room = self.peers[key].conn.room;
+        self.rooms[room].members.retain(|k| *k != key);
+        let tracks: Vec<usize> = self.peers[key].member.published.iter().map(|(_, track)| *track).collect();
+        let published = !tracks.is_empty();
+        tracks.into_iter().for_each(|track| self.unpublish(room, track));
+        let gone = self.peers.remove(key);
+        self.ids.remove(&gone.conn.id);
+        (gone, published)
+    }
+
+    /// Tells whom it concerns, but for the shard that told this one, and ends the room if nobody is left.
+    pub(super) fn after_leaving(
+        &mut self,
+        (gone, published): (&Peer, bool),
+        reason: CloseReason,
+        told_by: Option<LinkId>,
+    ) {
+        let (id, room) = (gone.conn.id, gone.conn.room);
+        if gone.conn.role == Role::Viewer {
+            self.tell_viewers(room);
+        } else {
+            let knows = told_by.or(gone.mirror.map(|mirror| mirror.link));
+            self.tell_shards(room, knows, |room| Message::Left { room, id, reason });
+        }
+        if self.end_if_deserted(room) {
             return;
         }
-        if was_shown {
+        if gone.is_shown() {
             self.broadcast(room, None, Notice::ParticipantLeft(id, reason));
         }
         if published {
@@ -369,20 +426,6 @@ impl Shard {
         } else {
             self.demand.insert(room);
         }
-    }
-
-    /// Ends a room that the last one has left.
-    fn end_if_empty(&mut self, room: usize) -> bool {
-        if !self.rooms[room].members.is_empty() {
-            return false;
-        }
-        let ended = self.rooms.remove(room);
-        self.names.remove(&ended.name);
-        self.waiting.retain(|w| w.room != room);
-        if self.rooms.is_empty() {
-            self.timers.clear(Timer::Tick);
-        }
-        true
     }
 }
 

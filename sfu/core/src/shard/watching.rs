@@ -4,7 +4,7 @@ use str0m::media::Mid;
 
 use super::Shard;
 use crate::allocator::Reason;
-use crate::api::{MediaKind, ParticipantId, Role};
+use crate::api::{MediaKind, ParticipantId};
 use crate::track::Track;
 use crate::watching::{ChoiceError, LayerChoice, Watched, WatchedLayer, WatchedLine};
 
@@ -23,7 +23,7 @@ impl Shard {
                 layers: track.filter(|t| t.kind == MediaKind::Video).map_or_else(Vec::new, |t| self.layers_of(t)),
             }
         });
-        let viewers = room.members.iter().filter(|key| self.peers[**key].conn.role == Role::Viewer).count();
+        let viewers = self.viewers_here(room) + room.viewers_elsewhere;
         Some(Watched { viewers, lines: lines.collect() })
     }
 

@@ -1,4 +1,4 @@
-//! A network on a virtual clock: one shard, and clients that are str0m peers.
+//! A network on a virtual clock: shards, and clients that are str0m peers.
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several test programs")]
 
@@ -14,6 +14,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 use str0m::{Candidate, Event as RtcEvent, Input as RtcInput, Output as RtcOutput, Rtc, RtcConfig};
 use weir_core::api::*;
+use weir_core::relay::{LinkId, RelayMessage};
 use weir_core::shard::{Input, Output, Shard, ShardConfig, new_certificate};
 
 /// How long a datagram takes.
@@ -31,6 +32,8 @@ pub struct Client {
     pub audio: Option<Mid>,
     pub video: Option<Mid>,
     pub answer: String,
+    /// The shard it lives on.
+    pub shard: usize,
     deadline: Instant,
 }
 
@@ -39,7 +42,18 @@ pub type Loss = Box<dyn FnMut(Instant, bool) -> bool>;
 
 pub struct Net {
     pub now: Instant,
-    pub shard: Shard,
+    /// All rooms have their home on the first.
+    pub shards: Vec<Shard>,
+    /// The shard of those who join from now on.
+    pub place: usize,
+    /// How long messages between shards take: media, and all else.
+    pub relay_delay: (Duration, Duration),
+    /// Media packets that went from one shard to another.
+    pub relayed: BTreeMap<(u8, u8), usize>,
+    /// Loses the next messages with media, so many.
+    pub lose_media: usize,
+    /// Leaves the video out of the next messages, so many.
+    pub shed_media: usize,
     pub clients: Vec<Client>,
     pub notices: HashMap<ParticipantId, Vec<Arc<Notice>>>,
     /// Per client: called for each datagram, with true for those towards the server.
@@ -49,25 +63,46 @@ pub struct Net {
     pub bound: Vec<SocketAddr>,
     replies: HashMap<u64, Reply>,
     wire: BTreeMap<(Instant, u64), (bool, usize, Vec<u8>)>,
+    relays: BTreeMap<(Instant, u64), (usize, usize, RelayMessage)>,
+    places: HashMap<ParticipantId, usize>,
     sequence: u64,
+    level: Option<i8>,
     server: SocketAddr,
 }
 
 impl Net {
     pub fn new() -> Self {
+        Self::with_numbers(&[3])
+    }
+
+    /// Several shards, with the numbers from 0 on.
+    pub fn with_shards(count: u8) -> Self {
+        Self::with_numbers(&(0..count).collect::<Vec<_>>())
+    }
+
+    fn with_numbers(numbers: &[u8]) -> Self {
         let start = Instant::now();
         let server = SocketAddr::from(([10, 0, 0, 1], 3478));
-        let config = ShardConfig {
-            number: 3,
-            cert: new_certificate(),
-            candidates: vec![server],
-            tcp_candidates: Vec::new(),
-            loudest: 3,
-            max_bitrate: 8_000_000,
+        let cert = new_certificate();
+        let shard = |number: &u8| {
+            let config = ShardConfig {
+                number: *number,
+                cert: cert.clone(),
+                candidates: vec![server],
+                tcp_candidates: Vec::new(),
+                loudest: 3,
+                max_bitrate: 8_000_000,
+            };
+            Shard::new(config, 7 + u64::from(*number), start)
         };
         Self {
             now: start,
-            shard: Shard::new(config, 7, start),
+            shards: numbers.iter().map(shard).collect(),
+            place: 0,
+            relay_delay: (Duration::from_micros(100), Duration::from_micros(100)),
+            relayed: BTreeMap::new(),
+            lose_media: 0,
+            shed_media: 0,
             clients: Vec::new(),
             notices: HashMap::new(),
             loss: HashMap::new(),
@@ -75,16 +110,41 @@ impl Net {
             bound: Vec::new(),
             replies: HashMap::new(),
             wire: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            places: HashMap::new(),
             sequence: 0,
+            level: None,
             server,
         }
     }
 
+    /// A command for the shard of whom it is about, or of the room's home.
     pub fn command(&mut self, command: Command) -> Option<Reply> {
+        let shard = match &command {
+            Command::JoinFrom(..) => self.place,
+            Command::Offer(id, _)
+            | Command::View(id, _)
+            | Command::Mute(id, ..)
+            | Command::Metadata(id, _)
+            | Command::Leave(id, _)
+            | Command::Resume(id)
+            | Command::Subscriptions(_, id)
+            | Command::Watched(id)
+            | Command::Choose(id, ..) => self.places.get(id).copied().unwrap_or(0),
+            _ => 0,
+        };
+        self.command_at(shard, command)
+    }
+
+    /// A command for this shard. Waits for the reply if that needs another shard.
+    pub fn command_at(&mut self, shard: usize, command: Command) -> Option<Reply> {
         self.sequence += 1;
         let request = self.sequence;
-        self.shard.handle(self.now, Input::Command { request, command });
+        self.shards[shard].handle(self.now, Input::Command { request, command });
         self.carry_out();
+        if self.shards[shard].is_pending(request) {
+            self.run_until(Duration::from_secs(5), "a reply", |net| net.replies.contains_key(&request));
+        }
         self.replies.remove(&request)
     }
 
@@ -100,23 +160,36 @@ impl Net {
         name: &str,
         identity: &str,
     ) -> Result<(ParticipantId, Joined), JoinError> {
+        let join = Join { identity: identity.into(), name: name.into(), ..self.wish(room, role) };
+        self.enter(join)
+    }
+
+    /// A request of somebody new to enter a room.
+    pub fn wish(&mut self, room: &str, role: Role) -> Join {
         self.sequence += 1;
-        let id = ParticipantId(self.sequence);
-        let join = Join {
-            participant: id,
+        Join {
+            participant: ParticipantId(self.sequence),
             room: Arc::from(room),
             create: role != Role::Viewer,
-            name: name.into(),
-            identity: identity.into(),
+            name: String::new(),
+            identity: String::new(),
             role,
             watch: Watch::default(),
             can_publish: true,
             can_subscribe: true,
             metadata: String::new(),
-            max_participants: 100,
+            max_participants: 200,
             max_publishers: usize::MAX,
-        };
-        match self.command(Command::Join(Box::new(join))) {
+        }
+    }
+
+    /// Somebody enters, on the shard of the place.
+    pub fn enter(&mut self, join: Join) -> Result<(ParticipantId, Joined), JoinError> {
+        let id = join.participant;
+        self.places.insert(id, self.place);
+        let join = Box::new(join);
+        let command = if self.place == 0 { Command::Join(join) } else { Command::JoinFrom(join, LinkId(0)) };
+        match self.command(command) {
             Some(Reply::Join(result)) => result.map(|joined| (id, joined)),
             other => panic!("{other:?}"),
         }
@@ -188,6 +261,7 @@ impl Net {
             audio,
             video,
             answer: answer.sdp,
+            shard: self.place,
             deadline: self.now,
         });
         self.clients.len() - 1
@@ -195,12 +269,16 @@ impl Net {
 
     /// A publisher of one video track with these RIDs.
     pub fn add_simulcast(&mut self, room: &str, rids: &[&str]) -> usize {
+        self.add_simulcast_as(room, Role::Publisher, rids)
+    }
+
+    pub fn add_simulcast_as(&mut self, room: &str, role: Role, rids: &[&str]) -> usize {
         let mut simulcast = Simulcast::new();
         rids.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
         let lines = |api: &mut SdpApi<'_>| {
             (None, Some(api.add_media(MediaKind::Video, Direction::SendOnly, None, None, Some(simulcast))))
         };
-        self.add_with(room, Role::Publisher, lines, |offer| offer)
+        self.add_with(room, role, lines, |offer| offer)
     }
 
     /// A new offer of a client that is connected already.
@@ -250,22 +328,26 @@ impl Net {
     }
 
     fn step(&mut self, end: Instant) -> bool {
-        let shard = self.shard.poll_timeout().map(|(at, _)| at);
+        let shards = self.shards.iter().filter_map(|shard| shard.poll_timeout().map(|(at, _)| at)).min();
         let client = self.clients.iter().map(|c| c.deadline).min();
         let wire = self.wire.first_key_value().map(|((at, _), _)| *at);
-        let Some(next) = [shard, client, wire].into_iter().flatten().min().filter(|at| *at <= end) else {
+        let relay = self.relays.first_key_value().map(|((at, _), _)| *at);
+        let Some(next) = [shards, client, wire, relay].into_iter().flatten().min().filter(|at| *at <= end) else {
             return false;
         };
         self.now = self.now.max(next);
-        while let Some(entry) = self.wire.first_entry() {
-            if entry.key().0 > self.now {
-                break;
-            }
+        while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let (up, client, data) = entry.remove();
             self.deliver(up, client, &data);
         }
-        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
-            self.shard.handle(self.now, Input::Timeout);
+        while let Some(entry) = self.relays.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let (from, to, message) = entry.remove();
+            self.shards[to].handle(self.now, Input::Relay { from: LinkId(from as u8), message });
+        }
+        for shard in &mut self.shards {
+            if shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+                shard.handle(self.now, Input::Timeout);
+            }
         }
         self.carry_out();
         for index in 0..self.clients.len() {
@@ -278,8 +360,8 @@ impl Net {
 
     fn deliver(&mut self, up: bool, client: usize, data: &[u8]) {
         if up {
-            let remote = self.clients[client].addr;
-            self.shard.handle(self.now, Input::Datagram { remote, data });
+            let Client { addr, shard, .. } = &self.clients[client];
+            self.shards[*shard].handle(self.now, Input::Datagram { remote: *addr, data });
             return;
         }
         let Client { rtc, addr, .. } = &mut self.clients[client];
@@ -309,7 +391,7 @@ impl Net {
 
     /// A datagram from anywhere, at once.
     pub fn inject(&mut self, remote: SocketAddr, data: &[u8]) {
-        self.shard.handle(self.now, Input::Datagram { remote, data });
+        self.shards[0].handle(self.now, Input::Datagram { remote, data });
         self.carry_out();
     }
 
@@ -355,10 +437,12 @@ impl Net {
 
     fn carry_out(&mut self) {
         let mut outputs = VecDeque::new();
-        while let Some(output) = self.shard.poll_output() {
-            outputs.push_back(output);
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            while let Some(output) = shard.poll_output() {
+                outputs.push_back((number, output));
+            }
         }
-        for output in outputs {
+        for (number, output) in outputs {
             match output {
                 Output::Transmit(t) => {
                     let client = self.clients.iter().position(|c| c.addr == t.destination);
@@ -370,13 +454,45 @@ impl Net {
                 Output::Event(Event::Notice { to, notice }) => self.notices.entry(to).or_default().push(notice),
                 Output::Event(Event::AddressBound(address)) => self.bound.push(address),
                 Output::Event(Event::AddressReleased(address)) => self.bound.retain(|a| *a != address),
+                Output::Relay { to, message } => self.relay(number, usize::from(to.0), message),
             }
         }
+    }
+
+    fn relay(&mut self, from: usize, to: usize, mut message: RelayMessage) {
+        let (media, control) = self.relay_delay;
+        let packets = message.packets();
+        *self.relayed.entry((from as u8, to as u8)).or_default() += packets;
+        if packets > 0 && self.lose_media > 0 {
+            self.lose_media -= 1;
+            return;
+        }
+        if packets > 0 && self.shed_media > 0 {
+            self.shed_media -= 1;
+            message.shed_video();
+        }
+        self.sequence += 1;
+        let delay = if packets > 0 { media } else { control };
+        self.relays.insert((self.now + delay, self.sequence), (from, to, message));
+    }
+
+    /// A shard learns that another one is gone.
+    pub fn lose_link(&mut self, shard: usize, gone: u8) {
+        self.shards[shard].handle(self.now, Input::LinkLost(LinkId(gone)));
+        self.carry_out();
     }
 
     pub fn connect_all(&mut self) {
         self.run_until(Duration::from_secs(5), "everyone connects", |net| {
             net.clients.iter().all(|c| c.rtc.is_connected() && net.reached(c.id, Milestone::DtlsConnected))
+        });
+    }
+
+    /// All but one who has left.
+    pub fn connect_all_but(&mut self, gone: usize) {
+        self.run_until(Duration::from_secs(5), "everyone else connects", |net| {
+            let rest = net.clients.iter().enumerate().filter(|(index, _)| *index != gone);
+            rest.map(|(_, c)| c).all(|c| c.rtc.is_connected() && net.reached(c.id, Milestone::DtlsConnected))
         });
     }
 
@@ -433,8 +549,20 @@ impl Net {
     }
 
     pub fn write_audio(&mut self, index: usize, seq: u64) {
+        self.write_voice(index, seq, None);
+    }
+
+    /// One audio packet, with its level in dBov.
+    pub fn write_voice(&mut self, index: usize, seq: u64, level: Option<i8>) {
         let mid = self.clients[index].audio.expect("it sends audio");
+        self.level = level;
         self.write((index, mid, None), "opus", (seq, true), (seq as u32).wrapping_mul(960), vec![seq as u8; 80]);
+        self.level = None;
+    }
+
+    /// The audio packets that a client received.
+    pub fn audio_of(&self, index: usize) -> Vec<&RtpPacket> {
+        self.clients[index].received.iter().filter(|p| p.payload.len() == 80).collect()
     }
 
     fn write(
@@ -455,7 +583,13 @@ impl Net {
         let pt = known.into_iter().find(named).expect("the codec is negotiated");
         let mut api = rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, rid).expect("stream");
-        let ext = ExtensionValues { mid: Some(mid), rid, ..ExtensionValues::default() };
+        let ext = ExtensionValues {
+            mid: Some(mid),
+            rid,
+            audio_level: self.level,
+            voice_activity: self.level.map(|l| l > -50),
+            ..ExtensionValues::default()
+        };
         let write = RtpWrite::new(pt, seq.into(), time, now, payload).marker(marker).ext_vals(ext);
         stream.write_rtp(write.nackable(codec != "opus"));
         self.drive(index);

@@ -11,12 +11,17 @@ use crate::sim::{Time, World};
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario { name: "room-3", about: "three members on mixed links", run: |seed| mixed(seed, 3, 90) },
-        Scenario { name: "room-10", about: "ten members on mixed links", run: |seed| mixed(seed, 10, 90) },
+        Scenario { name: "room-3", about: "three members on mixed links", run: |seed| mixed(World::new(seed), 3, 90) },
+        Scenario { name: "room-10", about: "ten members on mixed links", run: |seed| mixed(World::new(seed), 10, 90) },
+        Scenario {
+            name: "room-10-on-3-shards",
+            about: "the same ten, spread over three shards",
+            run: |seed| mixed(World::with_shards(seed, 3, Duration::from_micros(300)), 10, 90),
+        },
         Scenario {
             name: "room-50",
             about: "fifty members on mixed links, nine tiles each",
-            run: |seed| mixed(seed, 50, 90),
+            run: |seed| mixed(World::new(seed), 50, 90),
         },
         Scenario { name: "meeting-10-one-600k", about: "ten members, one on 600 kbps", run: one_slow },
         Scenario { name: "meeting-10-one-dips", about: "ten members, one falls to 150 kbps for 10 s", run: one_dips },
@@ -64,8 +69,7 @@ fn worst(members: &[usize], figure: impl Fn(usize) -> f64) -> f64 {
     members.iter().map(|m| figure(*m)).fold(0.0, f64::max)
 }
 
-fn mixed(seed: u64, members: usize, end: u64) -> Vec<Figure> {
-    let mut world = World::new(seed);
+fn mixed(mut world: World, members: usize, end: u64) -> Vec<Figure> {
     let mut clean = Vec::new();
     let mut bounded = Vec::new();
     let all: Vec<usize> = (0..members)
