@@ -32,7 +32,6 @@ use self::rooms::Demand;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
 use crate::demux::Demux;
 use crate::ingress::Kept;
-use crate::lipsync::PublisherClock;
 use crate::overload::{Overload, Pressure};
 use crate::participant::{Happening, PeerConfig};
 use crate::relay::{LinkId, RelayMessage};

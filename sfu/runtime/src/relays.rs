@@ -27,7 +27,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(200);
 type Media = (u8, Instant, RelayMessage);
 
 /// Where others put what they say to a worker.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Slots {
     control: SyncSender<(u8, RelayMessage)>,
     media: SyncSender<Media>,
