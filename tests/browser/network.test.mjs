@@ -153,6 +153,7 @@ for (const { name: browserName, have, launch } of BROWSERS) {
         const began = performance.now();
         const times = await Promise.all(Object.values(pages).map((page) => pictureBack(page, began, 5000)));
         context.diagnostic(`picture back after ${times.join(' and ')} ms`);
+        assert.ok(Math.max(...times) <= 5000, 'within five seconds');
         await assertFlows(pages, 1, 3);
         assert.deepEqual(await paths(room), { Ada: to, Bo: to });
         assert.deepEqual(await stays(), before, 'nobody has left');
