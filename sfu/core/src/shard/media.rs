@@ -94,8 +94,10 @@ impl Shard {
     }
 
     /// A layer comes again after a pause. Where its publisher's network was away, it goes on with what nobody can decode any
-    /// more, and requests were lost on the way.
+    /// more, and requests were lost on the way; and who watches it may have been given nothing, since nothing came.
     fn on_layer_back(&mut self, room: usize, track: usize, layer: usize) {
+        let receivers: Vec<usize> = self.rooms[room].tracks[track].subscribers.iter().map(|s| s.key).collect();
+        receivers.into_iter().for_each(|key| self.retarget(key));
         let watched = self.rooms[room].tracks[track].subscribers.iter().any(|subscriber| {
             let slot = &self.peers[subscriber.key].member.slots[subscriber.slot];
             slot.egress.selector.current().or(slot.egress.selector.target()) == Some(layer)
