@@ -379,9 +379,9 @@ impl Net {
         self.wire = rest;
         let remote = self.clients[index].addr;
         for (.., data) in batch.values() {
-            self.shard.handle(self.now, Input::Datagram { remote, data });
+            self.shards[0].handle(self.now, Input::Datagram { remote, data });
         }
-        let outputs: Vec<Output> = std::iter::from_fn(|| self.shard.poll_output()).collect();
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.shards[0].poll_output()).collect();
         let sent = |output: &Output| match output {
             Output::Transmit(t) if t.contents.len() >= length => Some(t.destination),
             _ => None,
