@@ -129,6 +129,7 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("weir_refused_streams_total", "Media connections turned away: there were too many.", |s| s.refused_streams),
     ("weir_turn_relayed_total", "Datagrams relayed, both ways.", |s| s.turn.relayed),
     ("weir_turn_refused_total", "Requests that the relay has refused.", |s| s.turn.refused),
+    ("weir_turn_ignored_total", "Messages to the relay that were not whole, or of no allocation.", |s| s.turn.ignored),
     ("weir_turn_withheld_total", "Answers to strangers not given: they were longer than what had been asked.", |s| {
         s.turn.withheld
     }),

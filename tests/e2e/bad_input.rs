@@ -170,13 +170,21 @@ async fn ten_thousand_random_datagrams_are_counted_and_touch_nobody() {
     let call = Call::start(&server, "healthy").await;
     let dropped = || async {
         let metrics = server.metrics().await;
-        let kinds = ["weir_dropped_unbound_total", "weir_dropped_stun_total", "weir_dropped_unknown_total"];
+        let kinds = [
+            "weir_dropped_unbound_total",
+            "weir_dropped_stun_total",
+            "weir_dropped_unknown_total",
+            "weir_turn_ignored_total",
+            "weir_turn_refused_total",
+            "weir_turn_withheld_total",
+        ];
         kinds.iter().map(|kind| metrics.sum(kind)).sum::<f64>()
     };
     let before = dropped().await;
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut random = SmallRng::seed_from_u64(3478);
     let mut buffer = [0; 1500];
+    let mut requests = 0;
     for index in 0..10_000_u32 {
         let len = (random.next_u32() % 1500) as usize;
         random.fill_bytes(&mut buffer[..len]);
@@ -190,6 +198,8 @@ async fn ten_thousand_random_datagrams_are_counted_and_touch_nobody() {
             buffer[..2].copy_from_slice(&[0, 1]);
             buffer[2..4].copy_from_slice(&body.to_be_bytes());
             buffer[4..8].copy_from_slice(&0x2112_a442_u32.to_be_bytes());
+            // Without any attribute it is a request that a STUN server answers.
+            requests += usize::from(body == 0);
         }
         socket.send_to(&buffer[..len], server.media_addr()).unwrap();
         // Loopback has no other brake: let the server's socket buffer drain.
@@ -203,7 +213,7 @@ async fn ten_thousand_random_datagrams_are_counted_and_touch_nobody() {
     assert_eq!(server.metrics().await.sum("weir_panics_total"), 0.0);
     socket.set_nonblocking(true).unwrap();
     let answered = std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count();
-    assert_eq!(answered, 0, "random datagrams were answered");
+    assert!(answered <= requests, "{answered} random datagrams were answered, of {requests} that are STUN requests");
 }
 
 #[tokio::test(flavor = "multi_thread")]

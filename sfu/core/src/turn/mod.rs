@@ -124,6 +124,8 @@ pub struct TurnStats {
     pub relayed: u64,
     /// Requests refused, for whatever reason.
     pub refused: u64,
+    /// Messages that came to nothing: not whole, or of no allocation.
+    pub ignored: u64,
     /// Answers not given, because they would have been more than was asked.
     pub withheld: u64,
 }
@@ -159,7 +161,14 @@ impl Turn {
     /// Takes a message of a client: one that [`concerns`] is true of, or any from a connection of TURN. Never fails.
     pub fn handle<'a>(&mut self, clock: Clock, client: Client, data: &'a [u8]) -> Outcome<'a> {
         // The parser of messages is not ours: what it should trip over is one lost message.
-        catch_unwind(AssertUnwindSafe(|| self.on_message(clock, client, data))).unwrap_or(Outcome::Nothing)
+        let told = |stats: &TurnStats| (stats.refused, stats.withheld);
+        let before = told(&self.stats);
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| self.on_message(clock, client, data))).unwrap_or(Outcome::Nothing);
+        if outcome == Outcome::Nothing && told(&self.stats) == before {
+            self.stats.ignored += 1;
+        }
+        outcome
     }
 
     fn on_message<'a>(&mut self, clock: Clock, client: Client, data: &'a [u8]) -> Outcome<'a> {
