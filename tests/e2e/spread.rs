@@ -36,6 +36,8 @@ async fn members_on_different_workers_see_and_hear_each_other() {
     let room = &get(&server, "/v1/rooms").await["rooms"][0];
     let names: Vec<_> = room["participants"].as_array().expect("a list").iter().map(|p| p["name"].clone()).collect();
     assert_eq!(names, ["Ada", "Bo", "Cy"]);
+    let paths: Vec<_> = room["participants"].as_array().expect("a list").iter().map(|p| p["path"].clone()).collect();
+    assert_eq!(paths, ["udp", "udp", "udp"]);
     for member in [&a, &b, &c] {
         let path = format!("/v1/rooms/r/participants/{}/subscriptions", member.id);
         let subscriptions = get(&server, &path).await;

@@ -16,6 +16,7 @@ use weir_core::api::{
     Answer, CloseReason, Command, Join, JoinError, Joined, Notice, Offer, OfferError, ParticipantId, Reply, RoomInfo,
     SubscriptionInfo, TrackId, View,
 };
+use weir_core::path::Path;
 use weir_core::relay::LinkId;
 use weir_core::shard::{Shard, ShardConfig, new_certificate};
 use weir_core::stats::Stats;
@@ -272,8 +273,31 @@ impl Sfu {
                 all.extend(rooms);
             }
         }
+        for room in &mut all {
+            self.add_paths(room).await?;
+        }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
+    }
+
+    /// By which path media goes to a participant is known where it lives only; the home has told all else.
+    async fn add_paths(&self, room: &mut RoomInfo) -> Result<(), SfuError> {
+        let home = self.home_number(&room.name);
+        let elsewhere = |rooms: &HashMap<Arc<str>, Vec<usize>>| -> Vec<usize> {
+            let counts = rooms.get(&room.name).into_iter().flatten().enumerate();
+            counts.filter(|(number, count)| *number != home && **count > 0).map(|(number, _)| number).collect()
+        };
+        let others = elsewhere(&self.inner.rooms.lock().unwrap_or_else(|e| e.into_inner()));
+        for number in others {
+            let asked = Command::Rooms(Some(Arc::clone(&room.name)));
+            let Reply::Rooms(there) = ask(&self.inner.links[number], asked).await? else { continue };
+            let known = there.into_iter().flat_map(|room| room.participants).filter_map(|p| Some((p.id, p.path?)));
+            let known: HashMap<ParticipantId, Path> = known.collect();
+            for participant in room.participants.iter_mut().filter(|p| p.path.is_none()) {
+                participant.path = known.get(&participant.id).copied();
+            }
+        }
+        Ok(())
     }
 
     /// Closes a room and everyone in it; false if there is none of that name.

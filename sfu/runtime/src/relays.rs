@@ -205,7 +205,14 @@ mod tests {
     /// Control messages that can be told apart: requests to enter, by their numbers.
     fn requests(now: Instant, count: u64) -> Vec<RelayMessage> {
         let candidates = vec![SocketAddr::from(([192, 0, 2, 1], 3478))];
-        let config = ShardConfig { number: 0, cert: new_certificate(), candidates, tcp_candidates: Vec::new(), loudest: 3, max_bitrate: 1 };
+        let config = ShardConfig {
+            number: 0,
+            cert: new_certificate(),
+            candidates,
+            tcp_candidates: Vec::new(),
+            loudest: 3,
+            max_bitrate: 1,
+        };
         let mut shard = Shard::new(config, 1, now);
         for request in 0..count {
             let join = Join {
