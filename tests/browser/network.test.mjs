@@ -13,9 +13,9 @@ import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } f
 import { nftWorks } from './lib/loss.mjs';
 import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
 import { block, unblock } from './lib/network.mjs';
-import { enterRoom } from './lib/room.mjs';
+import { enterRoom, shownPath } from './lib/room.mjs';
 import { WITH_TOKENS, makeToken, startServer } from './lib/server.mjs';
-import { sleep, until } from './lib/wait.mjs';
+import { sleep } from './lib/wait.mjs';
 
 const noRules = nftWorks() ? false : 'netfilter rules cannot be set here';
 
@@ -52,16 +52,6 @@ async function participants(room) {
 /** What the API says of how each member's media goes, by name. */
 async function paths(room) {
   return Object.fromEntries((await participants(room)).map(({ name, path }) => [name, path]));
-}
-
-/** What the app's statistics say of it. */
-async function shownPath(page) {
-  const button = '[data-testid="stats-toggle"]';
-  const open = await page.$eval(button, (element) => element.getAttribute('aria-pressed') === 'true');
-  if (!open) await page.click(button);
-  const text = () => page.$eval('[data-testid="stats-panel"]', (element) => element.textContent);
-  const found = await until('the statistics name the path', async () => /over ([A-Z/]+)/.exec(await text())?.[1], 5000);
-  return found.toLowerCase();
 }
 
 /** The worst of several times, each how long a page got no picture. */
