@@ -15,7 +15,7 @@ import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
 import { block, unblock } from './lib/network.mjs';
 import { enterRoom, shownPath } from './lib/room.mjs';
 import { WITH_TOKENS, makeToken, startServer } from './lib/server.mjs';
-import { sleep } from './lib/wait.mjs';
+import { sleep, until } from './lib/wait.mjs';
 
 const noRules = nftWorks() ? false : 'netfilter rules cannot be set here';
 
@@ -47,6 +47,14 @@ function enter(browser, room, name, policy = 'all') {
 async function participants(room) {
   const answer = await fetch(`${server.url}/v1/rooms/${room}`, { headers: { authorization: `Bearer ${admin}` } });
   return (await answer.json()).participants;
+}
+
+/**
+ * Whether media goes as it should. Where UDP is shut, two ways are left, the server's TCP port and the relay behind it, and
+ * a browser takes the first that answers.
+ */
+function isOver(wanted, path) {
+  return path === wanted || (wanted === 'tcp' && path === 'turn/tcp');
 }
 
 /** What the API says of how each member's media goes, by name. */
@@ -117,8 +125,10 @@ for (const { name: browserName, have, launch } of BROWSERS) {
         for (const page of Object.values(pages)) await waitForMedia(page, 1);
         context.diagnostic(`both see and hear each other ${Math.round(performance.now() - began)} ms after the first opened its page`);
         await assertFlows(pages, 1, 4);
-        assert.deepEqual(await paths(room), { Ada: path, Bo: path });
-        for (const page of Object.values(pages)) assert.equal(await shownPath(page), path);
+        const told = await paths(room);
+        context.diagnostic(`by the API: ${JSON.stringify(told)}`);
+        for (const page of Object.values(pages)) assert.ok(isOver(path, await shownPath(page)), 'as the app says');
+        assert.ok(Object.values(told).every((by) => isOver(path, by)), `${path}, not ${JSON.stringify(told)}`);
         for (const page of Object.values(pages)) await closePage(page);
       });
     }
@@ -137,14 +147,16 @@ for (const { name: browserName, have, launch } of BROWSERS) {
         };
         for (const page of Object.values(pages)) await waitForMedia(page, 1);
         await assertFlows(pages, 1, 3);
-        assert.deepEqual(await paths(room), { Ada: from, Bo: from });
+        const over = async (wanted) => Object.values(await paths(room)).every((by) => isOver(wanted, by));
+        assert.ok(await over(from), JSON.stringify(await paths(room)));
         const stays = async () => (await participants(room)).map(({ id }) => id).sort();
         const before = await stays();
         block(server.mediaPort, from);
         const began = performance.now();
         const times = await Promise.all(Object.values(pages).map((page) => pictureBack(page, began, 15_000)));
         await assertFlows(pages, 1, 3);
-        assert.deepEqual(await paths(room), { Ada: to, Bo: to });
+        // Chromium may look at the old path once more before it stays on the new one.
+        await until(`all media goes over ${to}`, () => over(to), 10_000);
         assert.deepEqual(await stays(), before, 'nobody has left');
         for (const page of Object.values(pages)) {
           assert.equal(await page.evaluate(() => window.watched.length), 1, 'one connection');
