@@ -230,7 +230,7 @@ impl Shard {
             // A layer that sends nothing cannot answer; once it sends, it is asked again.
             let keep = layer.keyframes.is_waiting() && wanted && layer.is_live(self.now);
             if !keep {
-                layer.keyframes.satisfied();
+                layer.keyframes.give_up();
                 return false;
             }
             self.send_keyframe_request(send);
