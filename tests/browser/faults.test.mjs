@@ -1,7 +1,7 @@
 // What `weir doctor` says of each fault that is planted: between two machines, with a firewall, over real sockets.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -9,6 +9,8 @@ import { promisify } from 'node:util';
 import { makeCertificate, makeWorld, netnsWorks, V4, V6 } from './lib/netns.mjs';
 import { haveChromium, launchChromiumIn, newPage } from './lib/browsers.mjs';
 import { lookByPage } from './lib/doctor.mjs';
+import { assertFlows, waitForMedia } from './lib/media.mjs';
+import { enterRoom, shownPath } from './lib/room.mjs';
 import { BINARY } from './lib/server.mjs';
 
 const skip = netnsWorks() ? false : 'needs root, network namespaces and nft';
@@ -126,6 +128,27 @@ test('from outside', { skip }, async (t) => {
     for (const [path, { text }] of Object.entries(found)) t.diagnostic(`${path}: ${text.replaceAll('\n', ' | ')}`);
     const working = Object.entries(found).filter(([, { verdict }]) => verdict === 'ok');
     assert.deepEqual(working.map(([path]) => path), ['HTTP', 'WebSocket', 'TURN, TLS 443']);
+    world.rules();
+    await server.stop();
+  });
+  await t.test('a call in Chromium by port 443 alone', { skip: haveChromium ? false : 'Chromium is not installed' }, async (t) => {
+    const { cert, key } = makeCertificate(world.directory);
+    const https = SETTINGS.replace('[media]', `tls_cert = "${cert}"\ntls_key = "${key}"\n[media]`).replace('8080', '443');
+    const server = await world.serve('faults-call', https);
+    world.rules(`udp dport ${MEDIA} drop`, `tcp dport ${MEDIA} drop`);
+    const pages = {};
+    for (const name of ['Ada', 'Bo']) {
+      const browser = await launchChromiumIn(world.client, world.directory, '--ignore-certificate-errors');
+      t.after(() => browser.close());
+      const grants = ['--room', 'call', '--identity', name, '--publish', '--subscribe'];
+      const token = execFileSync(BINARY, ['token', '--config', server.config, ...grants], { encoding: 'utf8' }).trim();
+      const began = performance.now();
+      pages[name] = await enterRoom(browser, { url: `https://${V4}` }, `call#token=${token}`, name);
+      t.diagnostic(`${name} is connected ${Math.round(performance.now() - began)} ms after opening the page`);
+    }
+    for (const page of Object.values(pages)) await waitForMedia(page, 1);
+    await assertFlows(pages, 1, 3);
+    for (const page of Object.values(pages)) assert.equal(await shownPath(page), 'turn/tls');
     world.rules();
     await server.stop();
   });

@@ -132,8 +132,9 @@ async function measure(browser, server, room, setup) {
   // finds out what its own link carries. That one is told, and has no limit.
   const earlier = await viewerPage(browser, server);
   const first = await shows(earlier, await enter(earlier, room, LARGE), height);
-  await closePage(earlier);
+  // Before the page closes: the word may come before that call returns.
   const alone = await clock(publisher);
+  await closePage(earlier);
   if (many) await until('the publisher is told that nobody watches', async () => (await toldAfter(publisher, alone, 0)) < Infinity);
   const joined = await enter(viewer, room, LARGE);
   const switches = {};

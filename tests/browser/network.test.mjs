@@ -13,7 +13,7 @@ import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } f
 import { nftWorks } from './lib/loss.mjs';
 import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
 import { block, unblock } from './lib/network.mjs';
-import { enterRoom } from './lib/room.mjs';
+import { enterRoom, shownPath } from './lib/room.mjs';
 import { WITH_TOKENS, makeToken, startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
@@ -49,19 +49,17 @@ async function participants(room) {
   return (await answer.json()).participants;
 }
 
+/**
+ * Whether media goes as it should. Where UDP is shut, two ways are left, the server's TCP port and the relay behind it, and
+ * a browser takes the first that answers.
+ */
+function isOver(wanted, path) {
+  return path === wanted || (wanted === 'tcp' && path === 'turn/tcp');
+}
+
 /** What the API says of how each member's media goes, by name. */
 async function paths(room) {
   return Object.fromEntries((await participants(room)).map(({ name, path }) => [name, path]));
-}
-
-/** What the app's statistics say of it. */
-async function shownPath(page) {
-  const button = '[data-testid="stats-toggle"]';
-  const open = await page.$eval(button, (element) => element.getAttribute('aria-pressed') === 'true');
-  if (!open) await page.click(button);
-  const text = () => page.$eval('[data-testid="stats-panel"]', (element) => element.textContent);
-  const found = await until('the statistics name the path', async () => /over ([A-Z/]+)/.exec(await text())?.[1], 5000);
-  return found.toLowerCase();
 }
 
 /** The worst of several times, each how long a page got no picture. */
@@ -127,8 +125,10 @@ for (const { name: browserName, have, launch } of BROWSERS) {
         for (const page of Object.values(pages)) await waitForMedia(page, 1);
         context.diagnostic(`both see and hear each other ${Math.round(performance.now() - began)} ms after the first opened its page`);
         await assertFlows(pages, 1, 4);
-        assert.deepEqual(await paths(room), { Ada: path, Bo: path });
-        for (const page of Object.values(pages)) assert.equal(await shownPath(page), path);
+        const told = await paths(room);
+        context.diagnostic(`by the API: ${JSON.stringify(told)}`);
+        for (const page of Object.values(pages)) assert.ok(isOver(path, await shownPath(page)), 'as the app says');
+        assert.ok(Object.values(told).every((by) => isOver(path, by)), `${path}, not ${JSON.stringify(told)}`);
         for (const page of Object.values(pages)) await closePage(page);
       });
     }
@@ -147,14 +147,16 @@ for (const { name: browserName, have, launch } of BROWSERS) {
         };
         for (const page of Object.values(pages)) await waitForMedia(page, 1);
         await assertFlows(pages, 1, 3);
-        assert.deepEqual(await paths(room), { Ada: from, Bo: from });
+        const over = async (wanted) => Object.values(await paths(room)).every((by) => isOver(wanted, by));
+        assert.ok(await over(from), JSON.stringify(await paths(room)));
         const stays = async () => (await participants(room)).map(({ id }) => id).sort();
         const before = await stays();
         block(server.mediaPort, from);
         const began = performance.now();
         const times = await Promise.all(Object.values(pages).map((page) => pictureBack(page, began, 15_000)));
         await assertFlows(pages, 1, 3);
-        assert.deepEqual(await paths(room), { Ada: to, Bo: to });
+        // Chromium may look at the old path once more before it stays on the new one.
+        await until(`all media goes over ${to}`, () => over(to), 10_000);
         assert.deepEqual(await stays(), before, 'nobody has left');
         for (const page of Object.values(pages)) {
           assert.equal(await page.evaluate(() => window.watched.length), 1, 'one connection');
@@ -164,15 +166,10 @@ for (const { name: browserName, have, launch } of BROWSERS) {
       }
 
       test(`${from} is shut during a call, and the picture is back over ${to} within 5 s`, async (context) => {
-        // Chromium itself holds on to a dead path for 3.7 s. What is left is short on a machine that does other things
-        // too: of three tries, one must hold.
-        const slowest = [];
-        do {
-          const times = await shut(`${browserName}-${from}-shut-${slowest.length}`);
-          context.diagnostic(`picture back after ${times.join(' and ')} ms`);
-          slowest.push(Math.max(...times));
-        } while (slowest.at(-1) > 5000 && slowest.length < 3);
-        assert.ok(slowest.at(-1) <= 5000, `within five seconds, not ${slowest.join(', ')} ms`);
+        // Chromium itself holds on to a dead path for 3.7 s.
+        const times = await shut(`${browserName}-${from}-shut`);
+        context.diagnostic(`picture back after ${times.join(' and ')} ms`);
+        assert.ok(Math.max(...times) <= 5000, `within five seconds, not ${times.join(' and ')} ms`);
       });
     }
   });

@@ -280,7 +280,6 @@ impl Shard {
         if !matches!(input, Input::Datagram { data, .. } if is_media(data)) && !self.batch.is_empty() {
             // What came before it comes before it: it may change who gets what.
             self.guarded(Self::forward_batch);
-            self.current = None;
         }
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),

@@ -119,6 +119,32 @@ fn nobody_asks_for_what_was_left_out_on_purpose() {
 }
 
 #[test]
+fn a_layer_that_is_switched_on_with_a_keyframe_is_asked_for_no_other() {
+    let mut net = Net::new();
+    let publisher = net.add_simulcast("room", &RIDS);
+    let member = net.add("room", Role::Member, false, (1, 1));
+    net.connect_all();
+    net.view(member, 180);
+    let mut before = 0;
+    for n in 0..300 {
+        if n == 200 {
+            net.view(member, 720);
+            before = net.clients[publisher].keyframe_requests;
+        }
+        // The upper layers rest while nobody wants them, and begin with a keyframe.
+        net.write_layer(publisher, "q", 180, n, n % 30 == 0, true);
+        if n < 50 || n >= 203 {
+            net.write_layer(publisher, "h", 360, n, n == 0 || n == 203, true);
+            net.write_layer(publisher, "f", 720, n, n == 0 || n == 203, true);
+        }
+        net.run(FRAME);
+    }
+    let last = net.clients[member].received.last().expect("a packet").payload[7];
+    assert_eq!(last, (720 / 4) as u8, "the upper layer is shown");
+    assert_eq!(net.clients[publisher].keyframe_requests, before);
+}
+
+#[test]
 fn a_nack_for_what_was_never_sent_is_ignored() {
     let mut net = Net::new();
     let publisher = net.add("room", Role::Publisher, true, (0, 0));

@@ -54,6 +54,16 @@ export async function connected(page) {
   });
 }
 
+/** By which path media comes, as the app's statistics say. */
+export async function shownPath(page) {
+  const button = '[data-testid="stats-toggle"]';
+  const open = await page.$eval(button, (element) => element.getAttribute('aria-pressed') === 'true');
+  if (!open) await page.click(button);
+  const text = () => page.$eval('[data-testid="stats-panel"]', (element) => element.textContent);
+  const found = await until('the statistics name the path', async () => /over ([A-Z/]+)/.exec(await text())?.[1], 5000);
+  return found.toLowerCase();
+}
+
 /** The names on the tiles that are shown, sorted. */
 export function tileNames(page) {
   return page.evaluate(() => {

@@ -689,7 +689,7 @@ use rtp::RawPacket;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use str0m_proto::Pii;
 use streams::RtpPacket;
 use streams::StreamPaused;
@@ -927,6 +927,8 @@ pub struct Rtc {
     remote_fingerprint: Option<Fingerprint>,
     remote_addrs: Vec<SocketAddr>,
     send_addr: Option<SendAddr>,
+    /// When anything came from the address that is sent to.
+    last_heard: Option<Instant>,
     need_init_time: bool,
     last_now: Instant,
     peer_bytes_rx: u64,
@@ -952,6 +954,7 @@ enum RtcState {
     Closed,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct SendAddr {
     proto: net::Protocol,
     source: SocketAddr,
@@ -1305,6 +1308,7 @@ impl Rtc {
             remote_fingerprint: None,
             remote_addrs: vec![],
             send_addr: None,
+            last_heard: None,
             need_init_time: true,
             last_now: start,
             peer_bytes_rx: 0,
@@ -1674,6 +1678,7 @@ impl Rtc {
                         source,
                         destination,
                     });
+                    self.last_heard = Some(self.last_now);
                 }
             }
         }
@@ -2195,6 +2200,13 @@ impl Rtc {
 
         self.peer_bytes_rx += bytes_rx as u64;
 
+        let from = SendAddr {
+            proto: r.proto,
+            source: r.destination,
+            destination: r.source,
+        };
+        let authentic = self.session.authentic();
+
         // Disjoint borrows so each subsystem gets its own armed `Wake`.
         let Rtc {
             ice,
@@ -2225,7 +2237,35 @@ impl Rtc {
             Rtcp(rtcp) => session.handle_rtcp_receive(recv_time, rtcp, &mut readiness.wake()),
         }
 
+        let is_authentic = self.session.authentic() != authentic;
+        self.follow(recv_time, from, is_authentic);
         Ok(())
+    }
+
+    /// Sends to where the peer's media come from, where nothing has come from the address in use.
+    ///
+    /// RFC 8445 has the controlling agent nominate another pair. A browser that has found a path dead does so with its
+    /// next check of the new pair, though, which may be a second after its media went over.
+    fn follow(&mut self, now: Instant, from: SendAddr, is_authentic: bool) {
+        const SILENCE: Duration = Duration::from_millis(500);
+        let Some(to) = &mut self.send_addr else {
+            return;
+        };
+        if *to == from {
+            self.last_heard = Some(now);
+            return;
+        }
+        let is_silent = self
+            .last_heard
+            .is_none_or(|at| now.saturating_duration_since(at) >= SILENCE);
+        if is_authentic && is_silent && self.ice.has_viable_remote_candidate(from.destination) {
+            debug!(
+                "Peer's media come from {:?}: sending there",
+                Pii(from.destination)
+            );
+            *to = from;
+            self.last_heard = Some(now);
+        }
     }
 
     /// Obtain handle for writing to a data channel.

@@ -98,6 +98,9 @@ pub(crate) struct Session {
     twcc_tx_register: TwccSendRegister,
     max_rx_seq_lookup: HashMap<Ssrc, SeqNoWindow>,
 
+    /// Packets that were what the peer's key says.
+    authentic: u64,
+
     bwe: Option<Bwe>,
     bwe_last_event: Option<(Bitrate, bool)>,
 
@@ -200,6 +203,7 @@ impl Session {
             twcc_rx_register: TwccRecvRegister::new(100),
             twcc_tx_register: TwccSendRegister::new(1000),
             max_rx_seq_lookup: HashMap::new(),
+            authentic: 0,
             bwe,
             bwe_last_event: None,
             enable_twcc_feedback: false,
@@ -481,6 +485,11 @@ impl Session {
         }));
     }
 
+    /// How many packets were authenticated so far; wraps around.
+    pub fn authentic(&self) -> u64 {
+        self.authentic
+    }
+
     pub fn handle_rtp_receive(&mut self, now: Instant, message: &[u8], wake: &mut Wake) {
         let Some(header) = RtpHeader::parse(message, &self.exts) else {
             // Parsing has not touched stream state. Later rejection paths can have.
@@ -700,6 +709,8 @@ impl Session {
             }
         };
 
+        self.authentic = self.authentic.wrapping_add(1);
+
         let data = if header.has_padding {
             match RtpHeader::unpad_payload(data) {
                 Some(d) => d,
@@ -911,6 +922,7 @@ impl Session {
     fn handle_rtcp(&mut self, now: Instant, buf: &[u8], wake: &mut Wake) -> Option<()> {
         let srtp: &mut SrtpContext = self.srtp_rx.as_mut()?;
         let unprotected = srtp.unprotect_rtcp(buf)?;
+        self.authentic = self.authentic.wrapping_add(1);
 
         Rtcp::read_packet(&unprotected, &mut self.feedback_rx);
         let mut need_configure_pacer = false;

@@ -118,6 +118,7 @@ impl Shard {
     /// Writes the packets of a batch to those who get them, to one receiver after another: with hundreds of them, what is
     /// kept of each does not stay in the processor's caches from packet to packet. They are drained afterwards.
     pub(super) fn forward_batch(&mut self) {
+        let about = self.current;
         let mut batch = std::mem::take(&mut self.batch);
         // Stable: those of one track stay in order.
         batch.sort_by_key(|(room, track, _)| (*room, *track));
@@ -126,6 +127,8 @@ impl Shard {
         }
         batch.clear();
         self.batch = batch;
+        // A full batch is forwarded amid the work for a publisher: a panic in what is left of that is not about a receiver.
+        self.current = about;
     }
 
     fn forward(&mut self, room: usize, track: usize, packets: &[(usize, usize, Kept)]) {
@@ -242,7 +245,7 @@ impl Shard {
             // A layer that sends nothing cannot answer; once it sends, it is asked again.
             let keep = layer.keyframes.is_waiting() && wanted && layer.is_live(self.now);
             if !keep {
-                layer.keyframes.satisfied();
+                layer.keyframes.give_up();
                 return false;
             }
             if send {
