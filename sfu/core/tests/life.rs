@@ -133,7 +133,7 @@ fn a_layer_that_is_switched_on_with_a_keyframe_is_asked_for_no_other() {
         }
         // The upper layers rest while nobody wants them, and begin with a keyframe.
         net.write_layer(publisher, "q", 180, n, n % 30 == 0, true);
-        if n < 50 || n >= 203 {
+        if !(50..203).contains(&n) {
             net.write_layer(publisher, "h", 360, n, n == 0 || n == 203, true);
             net.write_layer(publisher, "f", 720, n, n == 0 || n == 203, true);
         }
