@@ -323,6 +323,7 @@ impl Egress {
             nackable: send.rtx,
             payload,
             vp8,
+            pad: packet.pad,
         })
     }
 

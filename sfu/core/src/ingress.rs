@@ -75,6 +75,8 @@ pub(crate) struct Incoming<'a> {
     pub captured: Instant,
     /// The last sender report of its layer.
     pub report: Option<SenderReport>,
+    /// Bytes of padding that it gets: see [`even_out`].
+    pub pad: u8,
 }
 
 /// An [`Incoming`] that waits for the end of its batch: what that borrows, it has.
@@ -99,6 +101,7 @@ pub(crate) struct Kept {
     csrc: Box<[u32]>,
     captured: Instant,
     report: Option<SenderReport>,
+    pad: u8,
 }
 
 impl Kept {
@@ -124,6 +127,7 @@ impl Kept {
             csrc: packet.csrc.into(),
             captured: packet.captured,
             report: packet.report,
+            pad: packet.pad,
         }
     }
 
@@ -149,6 +153,23 @@ impl Kept {
             csrc: &self.csrc,
             captured: self.captured,
             report: self.report,
+            pad: self.pad,
+        }
+    }
+}
+
+/// The most bytes by which packets of a frame are evened out. Encoders that cut a frame into equal parts have one left over.
+const MAX_PAD: usize = 8;
+
+/// Pads the packets of a frame that are a few bytes shorter than its longest, but its last: those of one size leave in one
+/// call, which ends with the first shorter one. Of the packets of one track, in order.
+pub(crate) fn even_out(packets: &mut [(usize, usize, Kept)]) {
+    let same_frame = |(.., a): &(_, _, Kept), (.., b): &(_, _, Kept)| (a.source, a.time) == (b.source, b.time);
+    for frame in packets.chunk_by_mut(same_frame) {
+        let longest = frame.iter().map(|(.., packet)| packet.payload.len()).max().unwrap_or(0);
+        for (.., packet) in frame.iter_mut().filter(|(.., packet)| !packet.marker) {
+            let missing = longest - packet.payload.len();
+            packet.pad = if missing <= MAX_PAD { missing as u8 } else { 0 };
         }
     }
 }
@@ -198,6 +219,7 @@ impl Reading {
             csrc: packet.csrc,
             captured,
             report: packet.report,
+            pad: 0,
         }
     }
 }

@@ -142,6 +142,8 @@ pub(crate) struct OutPacket {
     pub payload: Arc<[u8]>,
     /// What the VP8 descriptor shall say instead.
     pub vp8: Option<Vp8Fields>,
+    /// Bytes of padding.
+    pub pad: u8,
 }
 
 /// The result of an offer.
@@ -561,7 +563,8 @@ impl Participant {
             .marker(packet.marker)
             .ext_vals(packet.ext)
             .csrc(&packet.csrc)
-            .nackable(packet.nackable);
+            .nackable(packet.nackable)
+            .pad(packet.pad);
         if let Some(patch) = patch {
             write = write.vp8_patch(patch);
         }

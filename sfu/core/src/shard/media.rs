@@ -8,7 +8,7 @@ use str0m::rtp::RtpPacket;
 use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
 use crate::forward::SenderReport;
-use crate::ingress::{Arrival, Incoming, Kept, Reading};
+use crate::ingress::{Arrival, Incoming, Kept, Reading, even_out};
 use crate::relay::{Message, Packet};
 use crate::timers::Timer;
 
@@ -122,7 +122,8 @@ impl Shard {
         let mut batch = std::mem::take(&mut self.batch);
         // Stable: those of one track stay in order.
         batch.sort_by_key(|(room, track, _)| (*room, *track));
-        for of_track in batch.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        for of_track in batch.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            even_out(of_track);
             self.forward(of_track[0].0, of_track[0].1, of_track);
         }
         batch.clear();

@@ -371,9 +371,9 @@ impl Net {
     }
 
     /// What is on its way from a client arrives in one batch, without a turn of the shard's timers. Returns to whom it
-    /// gives datagrams of `length` bytes and more, in order.
+    /// gives datagrams of `length` bytes and more, in order, and how long they are.
     #[allow(dead_code, reason = "not every test file asks for it")]
-    pub fn batch(&mut self, index: usize, length: usize) -> Vec<SocketAddr> {
+    pub fn batch(&mut self, index: usize, length: usize) -> Vec<(SocketAddr, usize)> {
         let (batch, rest) =
             std::mem::take(&mut self.wire).into_iter().partition(|(_, (up, from, _))| *up && *from == index);
         self.wire = rest;
@@ -383,10 +383,12 @@ impl Net {
         }
         let outputs: Vec<Output> = std::iter::from_fn(|| self.shards[0].poll_output()).collect();
         let sent = |output: &Output| match output {
-            Output::Transmit(t) if t.contents.len() >= length => Some(t.destination),
+            Output::Transmit(t) if t.contents.len() >= length => Some((t.destination, t.contents.len())),
             _ => None,
         };
-        outputs.iter().filter_map(sent).collect()
+        let sent = outputs.iter().filter_map(sent).collect();
+        outputs.into_iter().for_each(|output| self.carry(0, output));
+        sent
     }
 
     /// A datagram from anywhere, at once.
@@ -442,20 +444,23 @@ impl Net {
                 outputs.push_back((number, output));
             }
         }
-        for (number, output) in outputs {
-            match output {
-                Output::Transmit(t) => {
-                    let client = self.clients.iter().position(|c| c.addr == t.destination);
-                    if let Some(client) = client {
-                        self.send(false, client, t.contents.to_vec());
-                    }
+        outputs.into_iter().for_each(|(number, output)| self.carry(number, output));
+    }
+
+    /// Takes what a shard gave out to whom it is for.
+    fn carry(&mut self, number: usize, output: Output) {
+        match output {
+            Output::Transmit(t) => {
+                let client = self.clients.iter().position(|c| c.addr == t.destination);
+                if let Some(client) = client {
+                    self.send(false, client, t.contents.to_vec());
                 }
-                Output::Event(Event::Reply { request, reply }) => _ = self.replies.insert(request, reply),
-                Output::Event(Event::Notice { to, notice }) => self.notices.entry(to).or_default().push(notice),
-                Output::Event(Event::AddressBound(address)) => self.bound.push(address),
-                Output::Event(Event::AddressReleased(address)) => self.bound.retain(|a| *a != address),
-                Output::Relay { to, message } => self.relay(number, usize::from(to.0), message),
             }
+            Output::Event(Event::Reply { request, reply }) => _ = self.replies.insert(request, reply),
+            Output::Event(Event::Notice { to, notice }) => self.notices.entry(to).or_default().push(notice),
+            Output::Event(Event::AddressBound(address)) => self.bound.push(address),
+            Output::Event(Event::AddressReleased(address)) => self.bound.retain(|a| *a != address),
+            Output::Relay { to, message } => self.relay(number, usize::from(to.0), message),
         }
     }
 
@@ -532,6 +537,18 @@ impl Net {
         payload.extend([seq as u8; 900]);
         let mid = self.clients[index].video.expect("it sends video");
         self.write((index, mid, None), "vp8", (seq, true), (seq as u32).wrapping_mul(3000), payload);
+    }
+
+    /// A VP8 keyframe of parts of these sizes, 10 bytes and more, the first of them numbered `seq`.
+    pub fn write_parts(&mut self, index: usize, seq: u64, sizes: &[usize]) {
+        let mid = self.clients[index].video.expect("it sends video");
+        for (part, size) in sizes.iter().enumerate() {
+            let mut payload = vec![0x10, 0, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68];
+            payload[0] = if part == 0 { 0x10 } else { 0 };
+            payload.resize(*size, part as u8);
+            let number = (seq + part as u64, part + 1 == sizes.len());
+            self.write((index, mid, None), "vp8", number, (seq as u32).wrapping_mul(3000), payload);
+        }
     }
 
     /// One VP8 packet of a simulcast layer; its eighth byte is a quarter of its height.

@@ -113,6 +113,8 @@ pub(crate) struct TxPacket {
     pub payload_type: Pt,
     pub marker: bool,
     pub nackable: bool,
+    /// Bytes of RTP padding.
+    pub pad: u8,
     pub vp8_patch: Option<Vp8Patch>,
     pub payload: Arc<[u8]>,
     pub ext_vals: Option<Arc<ExtensionValues>>,
@@ -132,6 +134,7 @@ impl TxPacket {
             payload_type: BLANK_PACKET_DEFAULT_PT,
             marker: false,
             nackable: false,
+            pad: 0,
             vp8_patch: None,
             payload: Arc::default(), // This payload is never used. See RtpHeader::create_padding_packet
             ext_vals: None,

@@ -202,6 +202,7 @@ pub struct RtpWrite {
     payload: Arc<[u8]>,
     csrc: Option<Box<Csrc>>,
     vp8_patch: Option<Vp8Patch>,
+    pad: u8,
 }
 
 impl RtpWrite {
@@ -306,6 +307,7 @@ impl RtpWrite {
             payload: payload.into(),
             csrc: None,
             vp8_patch: None,
+            pad: 0,
         }
     }
 
@@ -340,6 +342,13 @@ impl RtpWrite {
             sources[..csrc.len()].copy_from_slice(csrc);
             Box::new((sources, csrc.len()))
         });
+        self
+    }
+
+    /// Adds bytes of RTP padding (RFC 3550 section 5.1), 0 to 255, to the packet, but not when
+    /// it is resent. Packets of one size can leave in one call (UDP GSO).
+    pub fn pad(mut self, bytes: u8) -> Self {
+        self.pad = bytes;
         self
     }
 
@@ -505,6 +514,7 @@ impl StreamTx {
             payload,
             csrc,
             vp8_patch,
+            pad,
         } = rtp;
 
         let first_call = self.rtp_and_wallclock.is_none();
@@ -526,6 +536,7 @@ impl StreamTx {
             payload_type: pt,
             marker,
             payload,
+            pad,
             vp8_patch,
             nackable,
             ext_vals,
@@ -662,7 +673,7 @@ impl StreamTx {
 
                 set_cr = Some(param.spec().rtp_clock_rate());
 
-                (pt_main, ssrc_main, false)
+                (pt_main, ssrc_main, pkt.pad > 0)
             }
             // Non-media probes use their negotiated main PT and own sequence
             // counter, rather than rewriting the header for an RTX stream.
@@ -707,8 +718,9 @@ impl StreamTx {
         };
 
         // A payload that is sent as it is, is not copied here.
-        let shared = kind == NextPacketKind::Regular && pkt.vp8_patch.is_none();
-        let room = MAX_HEADER + if shared { 0 } else { 2 + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE) };
+        let shared = kind == NextPacketKind::Regular && pkt.vp8_patch.is_none() && pkt.pad == 0;
+        let pad = usize::from(pkt.pad);
+        let room = MAX_HEADER + if shared { 0 } else { 2 + pad + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE) };
         if buf.len() < room {
             buf.resize(room, 0);
         }
@@ -736,12 +748,18 @@ impl StreamTx {
                     body_out[..body_len].copy_from_slice(pkt.payload.as_ref());
                 }
 
-                // media packets are sent unpadded: the SRTP ciphers handle
-                // arbitrary body lengths (the CTR scratch alignment is internal
+                // media packets are sent unpadded unless asked for: the SRTP ciphers
+                // handle arbitrary body lengths (the CTR scratch alignment is internal
                 // to protect_rtp), and RTP-level padding breaks SFUs that
                 // re-marshal forwarded packets without it while keeping the P
                 // bit (observed with LiveKit -> Chrome, str0m issue #1014)
-                body_len + original_seq_len
+                let padding = if has_padding { pad } else { 0 };
+                if padding > 0 {
+                    // RFC 3550 section 5.1: the last byte counts them all.
+                    body_out[body_len..body_len + padding].fill(0);
+                    body_out[body_len + padding - 1] = pkt.pad;
+                }
+                body_len + original_seq_len + padding
             }
             NextPacketKind::Blank(len) => {
                 let len = RtpHeader::create_padding_packet(

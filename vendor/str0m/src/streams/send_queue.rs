@@ -219,6 +219,7 @@ mod test {
             vp8_patch: None,
             timestamp: Instant::now(),
             nackable: true,
+            pad: 0,
             ..TxPacket::blank()
         });
 
@@ -253,6 +254,7 @@ mod test {
             vp8_patch: None,
             timestamp: start,
             nackable: true,
+            pad: 0,
             ..TxPacket::blank()
         });
 
@@ -289,6 +291,7 @@ mod test {
             vp8_patch: None,
             timestamp: start,
             nackable: true,
+            pad: 0,
             ..TxPacket::blank()
         });
         queue.push(TxPacket {
@@ -297,6 +300,7 @@ mod test {
             vp8_patch: None,
             timestamp: start,
             nackable: true,
+            pad: 0,
             ..TxPacket::blank()
         });
         queue.push(TxPacket {
@@ -305,6 +309,7 @@ mod test {
             vp8_patch: None,
             timestamp: start,
             nackable: true,
+            pad: 0,
             ..TxPacket::blank()
         });
 
