@@ -117,6 +117,7 @@ pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send + '
         announce,
         workers: config.media.workers,
         spread_at: config.media.spread_at,
+        coalesce: Duration::from_micros(config.media.coalesce_us),
         loudest: config.rooms.loudest,
         max_bitrate: u64::from(config.rooms.publisher_kbps) * 1000,
     })?;

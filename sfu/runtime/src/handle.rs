@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::TryRngCore;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,6 +50,8 @@ pub struct SfuConfig {
     /// How many of a room live on one worker before others take part, at least 1. A worker that is loaded takes no more
     /// before that.
     pub spread_at: usize,
+    /// How long a worker that was idle waits for more when packets come: those of a frame are cheaper together.
+    pub coalesce: Duration,
     /// How many of the loudest audio tracks a member hears.
     pub loudest: usize,
     /// What a publisher over WHIP should send at most, in bits per second. More is told, not cut.
@@ -179,7 +181,7 @@ impl Sfu {
                 None => None,
             };
             let indirect = Indirect::new(turn, (number == 0).then(|| Arc::clone(&streams.counters)));
-            let worker = Worker::new(number, shard, indirect, socket, inbox, links.clone());
+            let worker = Worker::new(number, shard, indirect, socket, inbox, links.clone(), config.coalesce);
             let thread = std::thread::Builder::new().name(format!("weir-media-{number}"));
             threads.push(thread.spawn(move || worker.run()).map_err(StartError::Thread)?);
         }

@@ -214,6 +214,10 @@ pub(crate) struct Worker {
     joining: HashMap<u64, ParticipantId>,
     load: Load,
     ring_dropped: u64,
+    /// How long to wait for more when packets come.
+    coalesce: Duration,
+    /// When the last turn ended.
+    rested_since: Instant,
     stopping: bool,
 }
 
@@ -225,6 +229,7 @@ impl Worker {
         socket: MediaSocket,
         inbox: Inbox,
         links: Vec<Link>,
+        coalesce: Duration,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -246,6 +251,8 @@ impl Worker {
             joining: HashMap::new(),
             load: Load::new(now),
             ring_dropped: 0,
+            coalesce,
+            rested_since: now,
             stopping: false,
         }
     }
@@ -269,7 +276,18 @@ impl Worker {
                     return;
                 }
             }
+            if events.iter().any(|event| event.token() == SOCKET) {
+                self.gather();
+            }
             more = self.turn();
+        }
+    }
+
+    /// Waits for the rest of what begins to come. A worker that has more to do than it has time for has let packets gather
+    /// already.
+    fn gather(&self) {
+        if !self.coalesce.is_zero() && self.rested_since.elapsed() >= self.coalesce {
+            std::thread::sleep(self.coalesce);
         }
     }
 
@@ -315,6 +333,7 @@ impl Worker {
         }
         self.retry_routes();
         let ended = Instant::now();
+        self.rested_since = ended;
         if let Some(pressure) = self.load.on_turn(began, ended, datagrams) {
             self.shard.handle(ended, Input::Pressure(pressure));
             self.flush();

@@ -196,6 +196,9 @@ fn check_numbers(config: &Config, say: &mut impl FnMut(&'static str, String)) {
             say(path, String::from("must be at least 1"));
         }
     }
+    if config.media.coalesce_us > 1000 {
+        say("media.coalesce_us", String::from("must be at most 1000, a millisecond"));
+    }
     // The bound of tokio's semaphore, which counts the sessions.
     if config.limits.max_sessions > 1 << 24 {
         say("limits.max_sessions", String::from("must be at most 16777216"));

@@ -129,6 +129,8 @@ pub struct Media {
     /// How many participants of one room, viewers included, live on one worker before the others take part. A room that
     /// is on several workers costs each of them a copy of its packets, so small rooms stay whole.
     pub spread_at: usize,
+    /// How long a worker that was idle waits for more when packets come, in microseconds, 0 to 1000.
+    pub coalesce_us: u64,
 }
 
 impl Default for Media {
@@ -139,6 +141,7 @@ impl Default for Media {
             announce: Announce::default(),
             workers: 0,
             spread_at: 100,
+            coalesce_us: 0,
         }
     }
 }
