@@ -129,6 +129,14 @@ pub(crate) struct Floor {
     pub dominant: Option<TrackId>,
 }
 
+impl Floor {
+    /// The same are heard. Who of them is the louder changes with every tick, and changes nothing at home either.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let all = self.loudest.iter().all(|track| other.loudest.contains(track));
+        all && self.loudest.len() == other.loudest.len() && self.dominant == other.dominant
+    }
+}
+
 /// A participant that others see.
 #[derive(Debug, Clone)]
 pub(crate) struct MemberState {

@@ -43,7 +43,7 @@ pub(crate) struct Room {
     pub dominant: Option<usize>,
     /// The participants that were told to be speaking.
     pub speaking: Vec<ParticipantId>,
-    /// Who is heard, as the other shards were told.
+    /// Who is heard, as the home has told the other shards.
     pub told_floor: Floor,
 }
 

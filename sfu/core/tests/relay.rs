@@ -665,3 +665,50 @@ fn a_room_on_one_shard_says_nothing_to_the_others() {
     assert!(net.relayed.is_empty());
     assert_eq!(known(&net, 1), 0);
 }
+
+#[test]
+fn the_only_sound_of_a_room_is_heard_on_all_shards_though_it_tells_no_level() {
+    for place in [0, 1, 2] {
+        let mut net = Net::with_shards(3);
+        let listeners: Vec<usize> = (0..3).map(|n| add_at(&mut net, n, Role::Member, false, (1, 1))).collect();
+        net.connect_all();
+        // Who publishes over WHIP from OBS or FFmpeg tells no levels, so nothing changes in who is heard afterwards.
+        let publisher = add_at(&mut net, place, Role::Publisher, true, (0, 0));
+        net.connect_all();
+        for n in 0..60 {
+            net.write_audio(publisher, n);
+            net.run(Duration::from_millis(20));
+        }
+        let heard: Vec<usize> = listeners.iter().map(|listener| net.audio_of(*listener).len()).collect();
+        assert!(heard.iter().all(|sounds| *sounds >= 58), "{heard:?} of 60, from shard {place}");
+    }
+}
+
+#[test]
+fn who_is_heard_changes_on_other_shards_no_more_often_than_at_home() {
+    let mut net = Net::with_shards(2);
+    let speakers: Vec<usize> = (0..4).map(|n| add_at(&mut net, n % 2, Role::Member, true, (0, 0))).collect();
+    let listeners: Vec<usize> = (0..2).map(|n| add_at(&mut net, n, Role::Member, false, (3, 0))).collect();
+    net.connect_all();
+    // Four rooms with the window open: now one is the louder, now another.
+    let noise = |net: &mut Net, numbers: std::ops::Range<u64>| {
+        for n in numbers {
+            for (turn, speaker) in speakers.iter().enumerate() {
+                let loud = (n / 25) % 4 == turn as u64;
+                net.write_voice(*speaker, n, Some(if loud { -72 } else { -80 }));
+            }
+            net.run(Duration::from_millis(20));
+        }
+    };
+    let changes = |net: &Net| {
+        let told = |listener: &usize| {
+            net.notices_of(net.clients[*listener].id).filter(|n| matches!(n, Notice::Slots(_))).count()
+        };
+        listeners.iter().map(told).collect::<Vec<_>>()
+    };
+    noise(&mut net, 0..100);
+    let before = changes(&net);
+    noise(&mut net, 100..600);
+    let after: Vec<usize> = changes(&net).iter().zip(before).map(|(after, before)| after - before).collect();
+    assert!(after[1] <= after[0], "{after:?} changes of slots, here and there");
+}

@@ -43,7 +43,7 @@ impl Shard {
             }
         }
         snapshot.members.into_iter().for_each(|member| self.on_member(room, home, member));
-        self.on_floor(room, &snapshot.floor);
+        self.on_floor(room, snapshot.floor);
         room
     }
 

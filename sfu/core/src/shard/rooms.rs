@@ -111,6 +111,8 @@ impl Shard {
         if self.rooms[room].home.is_none() {
             self.rooms[room].choose_loudest(self.now, self.config.loudest);
             self.tell_floor(room);
+        } else {
+            self.take_floor(room);
         }
         self.rooms[room].order_video();
         for key in self.rooms[room].members.clone() {
