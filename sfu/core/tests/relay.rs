@@ -712,3 +712,46 @@ fn who_is_heard_changes_on_other_shards_no_more_often_than_at_home() {
     let after: Vec<usize> = changes(&net).iter().zip(before).map(|(after, before)| after - before).collect();
     assert!(after[1] <= after[0], "{after:?} changes of slots, here and there");
 }
+
+#[test]
+fn members_of_all_shards_are_told_of_the_codecs() {
+    let mut net = Net::with_shards(3);
+    let members: Vec<usize> = (0..3).map(|n| add_at(&mut net, n, Role::Member, false, (1, 1))).collect();
+    net.connect_all();
+    let publisher = add_at(&mut net, 1, Role::Publisher, true, (0, 0));
+    net.connect_all();
+    flow(&mut net, &[publisher], 0..60);
+    for member in members {
+        let last = net.notices_of(net.clients[member].id).filter_map(|notice| match notice {
+            Notice::ParticipantUpdated(who) if who.id == net.clients[publisher].id => Some(who.tracks.clone()),
+            _ => None,
+        });
+        let codecs: Vec<_> = last.last().into_iter().flatten().filter_map(|track| track.codec).collect();
+        assert_eq!(codecs, [Codec::Opus, Codec::Vp8], "as member {member} is told");
+    }
+}
+
+#[test]
+fn a_picture_whose_publisher_was_away_is_back_elsewhere_as_here() {
+    let back_after = |place: usize| {
+        let mut net = Net::with_shards(2);
+        let publisher = add_at(&mut net, 0, Role::Publisher, true, (0, 0));
+        let viewer = add_at(&mut net, place, Role::Viewer, false, (1, 1));
+        net.connect_all();
+        flow(&mut net, &[publisher], 0..60);
+        net.run(Duration::from_millis(2600));
+        let (before, seen) = (net.clients[publisher].keyframe_requests, net.video_of(viewer).len());
+        assert!(seen > 50);
+        let mut frames = 60;
+        while net.clients[publisher].keyframe_requests == before {
+            net.write_video(publisher, frames, false);
+            net.run(FRAME);
+            frames += 1;
+            assert!(frames < 200, "no keyframe is asked for, from shard {place}");
+        }
+        frames - 60
+    };
+    let (here, there) = (back_after(0), back_after(1));
+    // What can be had is looked at with every tick, of 200 ms.
+    assert!(there <= here + 7, "asked for after {here} frames here, {there} there");
+}

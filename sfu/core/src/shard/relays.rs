@@ -164,6 +164,7 @@ impl Shard {
         let arrival = packet.arrival(self.now, &payload, &ext);
         let reading = Reading::new(track, &arrival);
         track.changed |= new_format || reading.seen.resized;
+        track.announce |= new_format;
         let publisher = self.peers[track.publisher].conn.id;
         let mut incoming = reading.incoming(&arrival, publisher, packet.captured);
         let late_here = self.overload.late && track.kind == MediaKind::Video;
