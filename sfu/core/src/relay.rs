@@ -63,6 +63,16 @@ impl RelayMessage {
         });
         before - packets.len()
     }
+
+    /// Comes after one that did not arrive, and whose video was left out of it: tells of that.
+    pub fn follow(&mut self, lost: &Self) {
+        let (Message::Media { shed, .. }, Message::Media { shed: before, .. }) = (&mut self.0, &lost.0) else { return };
+        for track in before {
+            if !shed.contains(track) {
+                shed.push(*track);
+            }
+        }
+    }
 }
 
 /// See [`RelayMessage`].
