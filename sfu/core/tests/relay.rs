@@ -753,3 +753,40 @@ fn a_picture_whose_publisher_was_away_is_back_elsewhere_as_here() {
     // What can be had is looked at with every tick, of 200 ms.
     assert!(there <= here + 7, "asked for after {here} frames here, {there} there");
 }
+
+#[test]
+fn who_is_replaced_does_not_come_back_with_word_that_was_on_its_way() {
+    let mut net = Net::with_shards(2);
+    let watcher = add_at(&mut net, 1, Role::Member, false, (1, 1));
+    let mut offers = Vec::new();
+    for shard in [0, 1] {
+        net.place = shard;
+        let mut sdp = String::new();
+        net.add_offering("elsewhere", Role::Publisher, true, (0, 0), |offer| {
+            sdp.clone_from(&offer);
+            offer
+        });
+        offers.push(sdp);
+    }
+    net.relay_delay = (MS, 20 * MS);
+    net.place = 0;
+    let first = net.join_as("room", Role::Publisher, "a", "ann").expect("joins").0;
+    net.offer(first, offers.remove(0)).expect("an answer");
+    net.run(50 * MS);
+    net.place = 1;
+    let second = net.join_as("room", Role::Publisher, "b", "ann").expect("joins").0;
+    // The home's word of something new crosses that of the one who takes the place.
+    net.command(Command::Metadata(first, "new".into()));
+    net.offer(second, offers.remove(0)).expect("an answer");
+    net.run(100 * MS);
+    let told: Vec<String> = net
+        .notices_of(net.clients[watcher].id)
+        .filter_map(|notice| match notice {
+            Notice::ParticipantJoined(who) => Some(format!("+{}", who.id)),
+            Notice::ParticipantLeft(who, CloseReason::Replaced) => Some(format!("-{who}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [format!("+{first}"), format!("-{first}"), format!("+{second}")]);
+    assert_eq!((known(&net, 0), known(&net, 1)), (3 + 1, 3 + 1));
+}

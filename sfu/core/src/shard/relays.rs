@@ -133,6 +133,7 @@ impl Shard {
             Message::CloseRoom { reason, .. } if !is_home => self.empty_room(key, reason),
             Message::Member { member, .. } => self.on_member(key, from, *member),
             Message::Left { id, reason, .. } => {
+                room.leaving.retain(|leaving| *leaving != id);
                 let mirror = self.ids.get(&id).copied().filter(|found| self.is_mirror_of(*found, key, from));
                 mirror.into_iter().for_each(|mirror| self.end_mirror(mirror, reason, Some(from)));
             }
