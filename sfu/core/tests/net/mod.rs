@@ -150,6 +150,20 @@ impl Net {
         self.replies.remove(&request)
     }
 
+    /// A command for this shard, whose reply is not waited for: see [`Self::reply`].
+    pub fn post(&mut self, shard: usize, command: Command) -> u64 {
+        self.sequence += 1;
+        let request = self.sequence;
+        self.shards[shard].handle(self.now, Input::Command { request, command });
+        self.carry_out();
+        request
+    }
+
+    /// The reply to a command, once.
+    pub fn reply(&mut self, request: u64) -> Option<Reply> {
+        self.replies.remove(&request)
+    }
+
     pub fn join(&mut self, room: &str, role: Role, name: &str) -> Result<(ParticipantId, Joined), JoinError> {
         self.join_as(room, role, name, "")
     }
