@@ -45,7 +45,9 @@ impl Guest {
         let mut all = told(&self.joined.as_ref().expect("joined").participants);
         for notice in net.notices_of(me) {
             let consistent = match notice {
-                Notice::ParticipantJoined(who) => all.insert(who.id, told(&[who.clone()])[&who.id].clone()).is_none(),
+                Notice::ParticipantJoined(who) => {
+                    all.insert(who.id, told(std::slice::from_ref(who))[&who.id].clone()).is_none()
+                }
                 Notice::ParticipantLeft(who, _) => all.remove(who).is_some() && left.insert(*who),
                 Notice::TrackPublished(who, track) => all.get_mut(who).is_some_and(|tracks| tracks.insert(track.id)),
                 Notice::TrackUnpublished(who, track) => all.get_mut(who).is_some_and(|tracks| tracks.remove(track)),
@@ -72,7 +74,7 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut net = Net::with_shards(SHARDS);
         net.relay_delay = (MS, rng.random_range(0..20) * MS);
-        Self { net, rng, guests: Vec::new(), max_publishers: if seed % 2 == 0 { 2 } else { 100 }, offers }
+        Self { net, rng, guests: Vec::new(), max_publishers: if seed.is_multiple_of(2) { 2 } else { 100 }, offers }
     }
 
     fn enter(&mut self) {
