@@ -63,6 +63,16 @@ impl RelayMessage {
         });
         before - packets.len()
     }
+
+    /// Comes after one that did not arrive, and whose video was left out of it: tells of that.
+    pub fn follow(&mut self, lost: &Self) {
+        let (Message::Media { shed, .. }, Message::Media { shed: before, .. }) = (&mut self.0, &lost.0) else { return };
+        for track in before {
+            if !shed.contains(track) {
+                shed.push(*track);
+            }
+        }
+    }
 }
 
 /// See [`RelayMessage`].
@@ -127,6 +137,14 @@ pub(crate) struct Floor {
     pub loudest: Vec<TrackId>,
     /// The one that holds the floor.
     pub dominant: Option<TrackId>,
+}
+
+impl Floor {
+    /// The same are heard. Who of them is the louder changes with every tick, and changes nothing at home either.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let all = self.loudest.iter().all(|track| other.loudest.contains(track));
+        all && self.loudest.len() == other.loudest.len() && self.dominant == other.dominant
+    }
 }
 
 /// A participant that others see.

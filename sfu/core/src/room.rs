@@ -43,8 +43,10 @@ pub(crate) struct Room {
     pub dominant: Option<usize>,
     /// The participants that were told to be speaking.
     pub speaking: Vec<ParticipantId>,
-    /// Who is heard, as the other shards were told.
+    /// Who is heard, as the home has told the other shards.
     pub told_floor: Floor,
+    /// If its home is elsewhere: mirrors that were ended here, of which that has yet to say so.
+    pub leaving: Vec<ParticipantId>,
 }
 
 /// A shard that a room is on beside its home.
@@ -71,6 +73,7 @@ impl Room {
             dominant: None,
             speaking: Vec::new(),
             told_floor: Floor::default(),
+            leaving: Vec::new(),
         }
     }
 

@@ -1,5 +1,8 @@
 //! The handle of the running workers: what signaling calls.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -234,6 +237,13 @@ impl Sfu {
         (hasher.finish() % self.inner.links.len() as u64) as usize
     }
 
+    /// All workers: the home of a room, where most live, and then the others, to be asked only if need be.
+    fn home_first(&self, room: &str) -> impl Iterator<Item = &Link> {
+        let home = self.home_number(room);
+        let others = self.inner.links.iter().enumerate().filter(move |(number, _)| *number != home);
+        std::iter::once(&self.inner.links[home]).chain(others.map(|(_, link)| link))
+    }
+
     /// A place for one more of a room.
     fn reserve(&self, room: &Arc<str>) -> Place {
         let links = &self.inner.links;
@@ -310,7 +320,13 @@ impl Sfu {
 
     /// Removes one participant from a room, with [`CloseReason::Removed`]; false if it is not there.
     pub async fn remove(&self, room: Arc<str>, participant: ParticipantId) -> Result<bool, SfuError> {
-        done(ask(self.home(&room), Command::Remove(Arc::clone(&room), participant)).await?)
+        // Of those who live elsewhere the home knows all but viewers.
+        for link in self.home_first(&room) {
+            if done(ask(link, Command::Remove(Arc::clone(&room), participant)).await?)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Mutes or unmutes somebody's track for everyone; false if it is not there.
@@ -324,12 +340,9 @@ impl Sfu {
         room: Arc<str>,
         participant: ParticipantId,
     ) -> Result<Option<Vec<SubscriptionInfo>>, SfuError> {
-        // Most live at the room's home; the others are asked only if not.
-        let home = self.home_number(&room);
-        let others = (0..self.inner.links.len()).filter(|number| *number != home);
-        for number in std::iter::once(home).chain(others) {
+        for link in self.home_first(&room) {
             let command = Command::Subscriptions(Arc::clone(&room), participant);
-            match ask(&self.inner.links[number], command).await? {
+            match ask(link, command).await? {
                 Reply::Subscriptions(None) => {}
                 Reply::Subscriptions(subscriptions) => return Ok(subscriptions),
                 _ => return Err(SfuError::Stopped),

@@ -62,6 +62,8 @@ pub(crate) struct Relays {
 struct Peer {
     /// What its queue has not taken yet, in order.
     backlog: VecDeque<RelayMessage>,
+    /// The media for which its queue had no room, if none has been put there since: the next tells of it.
+    dropped: Option<RelayMessage>,
     /// Something was put into its queues since it was woken.
     wake: bool,
     lost: Loss,
@@ -83,7 +85,7 @@ impl Relays {
     }
 
     /// Puts a message into another worker's queue: media if there is room, everything else in any case.
-    pub(crate) fn send(&mut self, now: Instant, links: &[Link], to: LinkId, message: RelayMessage) {
+    pub(crate) fn send(&mut self, now: Instant, links: &[Link], to: LinkId, mut message: RelayMessage) {
         let number = usize::from(to.0);
         let (Some(peer), Some(link)) = (self.links.get_mut(number), links.get(number)) else { return };
         if peer.lost != Loss::Alive {
@@ -94,9 +96,14 @@ impl Relays {
             peer.backlog.push_back(message);
             peer.advance(self.me, link);
         } else {
+            peer.dropped.take().iter().for_each(|dropped| message.follow(dropped));
             match link.relays.media.try_send((self.me, now, message)) {
                 Ok(()) => peer.wake = true,
-                Err(TrySendError::Full(_)) => self.dropped += packets as u64,
+                Err(TrySendError::Full((.., mut message))) => {
+                    self.dropped += packets as u64;
+                    message.shed_video();
+                    peer.dropped = Some(message);
+                }
                 Err(TrySendError::Disconnected(_)) => peer.lose(),
             }
         }
@@ -272,6 +279,22 @@ mod tests {
         let mut first = Vec::new();
         assert!(b.receive(now, |_, message| first.push(message.packets())), "there is more");
         assert_eq!(first[..3], [0, 0, 3], "what matters comes first");
+    }
+
+    #[test]
+    fn the_next_media_that_finds_room_tells_of_video_that_found_none() {
+        let now = Instant::now();
+        let (links, mut a, mut b) = pair(now);
+        let send = |a: &mut Relays, codec| a.send(now, &links, LinkId(1), relayed(now, codec, 3));
+        (0..MEDIA).for_each(|_| send(&mut a, Codec::Opus));
+        // The last of these says nothing of video itself.
+        [Codec::Vp8, Codec::Vp8, Codec::Opus].into_iter().for_each(|codec| send(&mut a, codec));
+        let mut told = Vec::new();
+        while b.receive(now, |_, message| told.push(!format!("{message:?}").ends_with("shed: [] })"))) {}
+        assert_eq!(told, [false; MEDIA]);
+        (0..2).for_each(|_| send(&mut a, Codec::Vp8));
+        b.receive(now, |_, message| told.push(!format!("{message:?}").ends_with("shed: [] })")));
+        assert_eq!(told[MEDIA..], [true, false], "once");
     }
 
     #[test]

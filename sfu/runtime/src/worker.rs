@@ -94,8 +94,11 @@ impl Link {
         _ = self.waker.wake();
     }
 
-    /// The share of the last second that the worker worked, 0 to 1.
+    /// The share of the last second that the worker worked, 0 to 1; infinite if it has ended.
     pub(crate) fn load(&self) -> f64 {
+        if !self.alive.load(Ordering::Acquire) {
+            return f64::INFINITY;
+        }
         f64::from(self.load.load(Ordering::Relaxed)) / 1000.0
     }
 }
@@ -354,6 +357,12 @@ impl Worker {
     /// What other workers say. True if there may be more.
     fn take_relays(&mut self, now: Instant) -> bool {
         if self.links.len() == 1 {
+            return false;
+        }
+        if !self.links[usize::from(self.number)].alive.load(Ordering::Acquire) {
+            // They take no word from here any more: who lives here would wait for ever for what goes by them.
+            tracing::error!(worker = self.number, "the other media workers have given this one up: it ends");
+            self.stopping = true;
             return false;
         }
         let Self { shard, relays, .. } = self;

@@ -98,11 +98,15 @@ impl Shard {
     fn on_layer_back(&mut self, room: usize, track: usize, layer: usize) {
         let receivers: Vec<usize> = self.rooms[room].tracks[track].subscribers.iter().map(|s| s.key).collect();
         receivers.into_iter().for_each(|key| self.retarget(key));
-        let watched = self.rooms[room].tracks[track].subscribers.iter().any(|subscriber| {
+        // Other shards likewise, once they know.
+        self.tell_rates(room, &[track]);
+        let found = &self.rooms[room].tracks[track];
+        let elsewhere = found.downstream.iter().any(|downstream| downstream.demand.has(layer));
+        let watched = found.subscribers.iter().any(|subscriber| {
             let slot = &self.peers[subscriber.key].member.slots[subscriber.slot];
             slot.egress.selector.current().or(slot.egress.selector.target()) == Some(layer)
         });
-        if watched {
+        if watched || elsewhere {
             self.request_keyframe(Waiting { room, track, layer });
         }
     }

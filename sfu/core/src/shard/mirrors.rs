@@ -33,6 +33,7 @@ impl Shard {
         self.rooms[room].home = Some(home);
         let Some(snapshot) = snapshot else { return room };
         self.rooms[room].viewers_elsewhere = snapshot.viewers;
+        self.rooms[room].leaving.clear();
         // What is known of an earlier time may be out of date.
         let stays = |id: ParticipantId| snapshot.members.iter().any(|member| member.id == id);
         for key in self.rooms[room].members.clone() {
@@ -43,7 +44,7 @@ impl Shard {
             }
         }
         snapshot.members.into_iter().for_each(|member| self.on_member(room, home, member));
-        self.on_floor(room, &snapshot.floor);
+        self.on_floor(room, snapshot.floor);
         room
     }
 
@@ -55,7 +56,7 @@ impl Shard {
             Some(key) if self.is_mirror_of(key, room, from) => key,
             // Who lives here knows better; and only the home lets somebody in.
             Some(_) => return,
-            None if is_home => return,
+            None if is_home || self.rooms[room].leaving.contains(&state.id) => return,
             None => self.add_mirror(room, &state),
         };
         self.current = Some(key);

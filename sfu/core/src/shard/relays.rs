@@ -128,11 +128,12 @@ impl Shard {
         match message {
             Message::Heard { tracks, .. } if is_home => self.on_heard(key, from, tracks),
             Message::Detach { .. } if is_home => self.detach(key, from, CloseReason::Left),
-            Message::Floor { floor, .. } if !is_home => self.on_floor(key, &floor),
+            Message::Floor { floor, .. } if !is_home => self.on_floor(key, floor),
             Message::Speakers { speakers, .. } if !is_home => self.broadcast(key, None, Notice::Speakers(speakers)),
             Message::CloseRoom { reason, .. } if !is_home => self.empty_room(key, reason),
             Message::Member { member, .. } => self.on_member(key, from, *member),
             Message::Left { id, reason, .. } => {
+                room.leaving.retain(|leaving| *leaving != id);
                 let mirror = self.ids.get(&id).copied().filter(|found| self.is_mirror_of(*found, key, from));
                 mirror.into_iter().for_each(|mirror| self.end_mirror(mirror, reason, Some(from)));
             }
@@ -164,6 +165,7 @@ impl Shard {
         let arrival = packet.arrival(self.now, &payload, &ext);
         let reading = Reading::new(track, &arrival);
         track.changed |= new_format || reading.seen.resized;
+        track.announce |= new_format;
         let publisher = self.peers[track.publisher].conn.id;
         let mut incoming = reading.incoming(&arrival, publisher, packet.captured);
         let late_here = self.overload.late && track.kind == MediaKind::Video;
@@ -261,7 +263,7 @@ impl Shard {
             return;
         }
         let floor = self.floor(room);
-        if self.rooms[room].told_floor != floor {
+        if !self.rooms[room].told_floor.is_alike(&floor) {
             self.tell_shards(room, None, |room| Message::Floor { room, floor: floor.clone() });
             self.rooms[room].told_floor = floor;
         }
@@ -273,15 +275,22 @@ impl Shard {
         Floor { loudest: loudest.iter().filter_map(id).collect(), dominant: dominant.as_ref().and_then(id) }
     }
 
-    pub(super) fn on_floor(&mut self, room: usize, floor: &Floor) {
+    pub(super) fn on_floor(&mut self, room: usize, floor: Floor) {
+        self.rooms[room].told_floor = floor;
+        self.reassign(room);
+    }
+
+    /// Has the tracks heard that the home has named, as far as they are known here: its word of a new one's place comes
+    /// before that of the track.
+    pub(super) fn take_floor(&mut self, room: usize) {
         let key = |id: &TrackId| self.relays.tracks.get(id).filter(|(r, _)| *r == room).map(|(_, track)| *track);
+        let floor = &self.rooms[room].told_floor;
         let loudest: Vec<usize> = floor.loudest.iter().filter_map(key).collect();
         let dominant = floor.dominant.as_ref().and_then(key);
         let now = self.now;
         let found = &mut self.rooms[room];
         (found.loudest, found.dominant) = (loudest, dominant);
         found.hold_floor(now);
-        self.reassign(room);
     }
 
     fn on_heard(&mut self, room: usize, from: LinkId, tracks: Vec<(TrackId, Vec<Option<i8>>)>) {

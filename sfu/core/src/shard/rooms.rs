@@ -111,6 +111,8 @@ impl Shard {
         if self.rooms[room].home.is_none() {
             self.rooms[room].choose_loudest(self.now, self.config.loudest);
             self.tell_floor(room);
+        } else {
+            self.take_floor(room);
         }
         self.rooms[room].order_video();
         for key in self.rooms[room].members.clone() {
@@ -363,7 +365,10 @@ impl Shard {
     pub(super) fn close_peer(&mut self, key: usize, reason: CloseReason) {
         let Some(peer) = self.peers.get(key) else { return };
         if let Some(mirror) = peer.mirror {
-            let id = peer.conn.id;
+            let (id, room) = (peer.conn.id, &mut self.rooms[peer.conn.room]);
+            if room.home.is_some() {
+                room.leaving.push(id);
+            }
             self.relays.send(mirror.link, Message::Close { id, reason });
             self.end_mirror(key, reason, None);
             return;

@@ -50,8 +50,9 @@ pub struct Net {
     pub relay_delay: (Duration, Duration),
     /// Media packets that went from one shard to another.
     pub relayed: BTreeMap<(u8, u8), usize>,
-    /// Loses the next messages with media, so many.
+    /// Loses the next messages with media, so many. The first that is not lost tells of it.
     pub lose_media: usize,
+    lost_media: Option<RelayMessage>,
     /// Leaves the video out of the next messages, so many.
     pub shed_media: usize,
     pub clients: Vec<Client>,
@@ -102,6 +103,7 @@ impl Net {
             relay_delay: (Duration::from_micros(100), Duration::from_micros(100)),
             relayed: BTreeMap::new(),
             lose_media: 0,
+            lost_media: None,
             shed_media: 0,
             clients: Vec::new(),
             notices: HashMap::new(),
@@ -145,6 +147,20 @@ impl Net {
         if self.shards[shard].is_pending(request) {
             self.run_until(Duration::from_secs(5), "a reply", |net| net.replies.contains_key(&request));
         }
+        self.replies.remove(&request)
+    }
+
+    /// A command for this shard, whose reply is not waited for: see [`Self::reply`].
+    pub fn post(&mut self, shard: usize, command: Command) -> u64 {
+        self.sequence += 1;
+        let request = self.sequence;
+        self.shards[shard].handle(self.now, Input::Command { request, command });
+        self.carry_out();
+        request
+    }
+
+    /// The reply to a command, once.
+    pub fn reply(&mut self, request: u64) -> Option<Reply> {
         self.replies.remove(&request)
     }
 
@@ -468,8 +484,13 @@ impl Net {
         let (media, control) = self.relay_delay;
         let packets = message.packets();
         *self.relayed.entry((from as u8, to as u8)).or_default() += packets;
+        if packets > 0 {
+            self.lost_media.take().iter().for_each(|lost| message.follow(lost));
+        }
         if packets > 0 && self.lose_media > 0 {
             self.lose_media -= 1;
+            message.shed_video();
+            self.lost_media = Some(message);
             return;
         }
         if packets > 0 && self.shed_media > 0 {
