@@ -9,13 +9,15 @@ mod probe;
 mod relay;
 mod relays;
 mod routes;
+mod settings;
 mod socket;
 mod stream;
 mod worker;
 
-pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuConfig, SfuError, StartError, TcpPort, TurnSettings};
+pub use handle::{NOTICE_QUEUE, Session, Sfu, SfuError};
 pub use probe::{SocketProbe, probe, try_bind};
 pub use relay::{CREDENTIAL_TTL, Relay};
+pub use settings::{SfuConfig, StartError, TcpPort, TurnSettings};
 pub use stream::StreamKind;
 pub use weir_core::turn::{Credential, Secret as TurnSecret};
 pub use weir_core::{allocator, api, doctor, path, stats, watching};

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use weir_core::turn::{Credential, Secret, TurnConfig, credential};
 
-use crate::handle::{StartError, TurnSettings, seed};
+use crate::handle::seed;
+use crate::settings::{StartError, TurnSettings};
 
 /// How long a credential allocates. What is allocated lasts for as long as it is refreshed.
 pub const CREDENTIAL_TTL: Duration = Duration::from_secs(300);

@@ -32,7 +32,7 @@ impl Fixture {
             announce: Vec::new(),
             workers: 1,
             spread_at: 100,
-            coalesce: Duration::ZERO,
+            coalesce: Default::default(),
             loudest: 3,
             max_bitrate: 8_000_000,
         })

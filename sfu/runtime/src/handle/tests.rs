@@ -15,6 +15,7 @@ fn start() -> Sfu {
         announce: Vec::new(),
         workers: 2,
         spread_at: 1,
+        coalesce: Duration::ZERO,
         loudest: 3,
         max_bitrate: 8_000_000,
     };
