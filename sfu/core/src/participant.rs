@@ -411,7 +411,14 @@ impl Participant {
                         return None;
                     }
                 }
-                Ok(Ok(Output::Transmit(transmit))) => transmits.push_back(transmit),
+                Ok(Ok(Output::Transmit(transmit))) => {
+                    transmits.push_back(transmit);
+                    let burst = || transmits.extend(std::iter::from_fn(|| rtc.poll_burst()).take(MAX_TURNS));
+                    if guarded(burst).is_err() {
+                        happenings.push(Happening::Ended(CloseReason::Internal));
+                        return None;
+                    }
+                }
                 Ok(Ok(Output::Event(event))) => self.on_event(event, happenings),
                 Ok(Err(error)) => {
                     if let Err(reason) = self.survive(&error) {
