@@ -285,8 +285,10 @@ impl Session {
             return Ok(());
         }
 
-        // Payload ready media.
-        self.do_payload(now)?;
+        // Payload ready media. In RTP mode there is none.
+        if !self.rtp_mode {
+            self.do_payload(now)?;
+        }
 
         let sender_ssrc = self.streams.first_ssrc_local();
 
@@ -402,7 +404,9 @@ impl Session {
                     .is_some_and(|media| Self::probe_pt(media, codecs, Some(pt)).is_some())
         });
 
-        let Some(padding_request) = self.pacer.handle_timeout(now, iter) else {
+        let padding_request = self.pacer.handle_timeout(now, iter);
+        self.streams.settle_queues();
+        let Some(padding_request) = padding_request else {
             return;
         };
 
@@ -1343,17 +1347,22 @@ impl Session {
             };
         }
 
-        self.update_receive_recovery();
         let feedback_at = self.regular_feedback_at();
         let nack_at = self.nack_at();
         let twcc_at = self.twcc_at();
         let pacing_at = self.pacer.poll_timeout();
-        let packetize_at = self.medias.iter().filter_map(|m| m.poll_timeout()).min();
-        let receive_at = self
-            .medias
-            .iter_mut()
-            .filter_map(|media| media.poll_receive_timeout(self.reordering_timeout_audio))
-            .min();
+        let (packetize_at, receive_at) = if self.rtp_mode {
+            (None, None)
+        } else {
+            self.update_receive_recovery();
+            let packetize_at = self.medias.iter().filter_map(|m| m.poll_timeout()).min();
+            let receive_at = self
+                .medias
+                .iter_mut()
+                .filter_map(|media| media.poll_receive_timeout(self.reordering_timeout_audio))
+                .min();
+            (packetize_at, receive_at)
+        };
         let paused_at = self.paused_at();
         let send_stream_at = self.streams.send_stream();
         let request_at = self.streams.pending_request();

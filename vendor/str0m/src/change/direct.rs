@@ -385,6 +385,7 @@ impl<'a> DirectApi<'a> {
     ) -> Option<&mut StreamTx> {
         let midrid = MidRid(mid, rid);
 
+        self.rtc.session.streams.expect_anew();
         // Find the stream by mid/rid
         let stream = self.rtc.session.streams.stream_tx_by_midrid(midrid)?;
 

@@ -543,7 +543,33 @@ impl StreamTx {
         self.send_queue.push(packet);
     }
 
-    fn padding_enabled(&self) -> bool {
+    /// Nothing is queued, nor is there anything to tell.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.kind.is_some()
+            && self.send_queue.is_empty()
+            && self.resends.is_empty()
+            && self.padding == 0
+            && self.pending_request_keyframe.is_none()
+            && self.pending_request_remb.is_none()
+    }
+
+    pub(crate) fn last_emitted(&self) -> Option<Instant> {
+        self.send_queue.last_emitted()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn make_ready(&mut self, pt: Pt) {
+        self.kind = Some(MediaKind::Video);
+        self.pt_for_padding = Some(pt);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn send_at_once(&mut self, now: Instant) {
+        self.send_queue.handle_timeout(now);
+        while self.send_queue.pop(now).is_some() {}
+    }
+
+    pub(crate) fn padding_enabled(&self) -> bool {
         (self.ssrc.is_probe() || self.rtx.is_some()) && self.pt_for_padding.is_some()
     }
 
@@ -1274,18 +1300,21 @@ impl StreamTx {
         self.send_queue.need_timeout()
     }
 
+    /// Returns whether it was the first one.
     pub(crate) fn handle_timeout<'a>(
         &mut self,
         now: Instant,
         get_media: impl FnOnce() -> (&'a Media, &'a CodecConfig),
-    ) {
+    ) -> bool {
         // If kind is None, this is the first time we ever get a handle_timeout.
-        if self.kind.is_none() {
+        let first = self.kind.is_none();
+        if first {
             let (media, config) = get_media();
             self.on_first_timeout(media, config);
         }
 
         self.send_queue.handle_timeout(now);
+        first
     }
 
     fn on_first_timeout(&mut self, media: &Media, config: &CodecConfig) {
@@ -1355,9 +1384,6 @@ impl StreamTx {
         self.reset_buffers();
     }
 
-    pub(crate) fn is_midrid(&self, midrid: MidRid) -> bool {
-        midrid.special_equals(&self.midrid)
-    }
 }
 
 struct NextPacket<'a> {
