@@ -19,7 +19,7 @@ use crate::rtp_::{Bitrate, Descriptions, ExtensionMap, ExtensionValues, Frequenc
 use crate::rtp_::{MAX_BLANK_PADDING_PAYLOAD_SIZE, Sdes, SdesType};
 use crate::rtp_::{HopValues, MediaTime, Mid, NackEntry, ReportList, Rtcp, RtpHeader, TxHeader};
 use crate::rtp_::{Pt, Rid, RtcpFb, SenderInfo, SenderReport, Ssrc};
-use crate::rtp_::{SRTP_BLOCK_SIZE, SeqNo};
+use crate::rtp_::{AbsSendTime, SRTP_BLOCK_SIZE, SeqNo};
 use crate::session::PacketReceipt;
 use crate::stats::StatsSnapshot;
 use crate::util::value_history::ValueHistory;
@@ -165,7 +165,7 @@ pub struct StreamTx {
     /// Stats are use to calculate the rtx ratio also when statistics events are disabled.
     stats: StreamTxStats,
 
-    // downsampled rtx ratio (value, last calculation)
+    // downsampled rtx ratio (value, next calculation)
     rtx_ratio: (f32, Instant),
 
     // The _main_ PT to use for padding. This is main PT, since the poll_packet() loop
@@ -182,6 +182,9 @@ pub struct StreamTx {
 
     /// MTU warn threshold; used to cap spurious-padding RTX cache lookups.
     mtu_warn: usize,
+
+    /// What the header of a packet says that is sent now. All of a burst say the same.
+    abs_send_time: (Instant, AbsSendTime),
 }
 
 /// RTP packet data to enqueue on a direct RTP send stream.
@@ -393,6 +396,7 @@ impl StreamTx {
             remote_acked_ssrc: false,
             remote_acked_rtx_ssrc: false,
             mtu_warn,
+            abs_send_time: (already_happened(), AbsSendTime::at(already_happened())),
         }
     }
 
@@ -591,6 +595,10 @@ impl StreamTx {
         }
         let ssrc_main = self.ssrc;
         let ssrc_rtx = self.rtx;
+        if self.abs_send_time.0 != now {
+            self.abs_send_time = (now, AbsSendTime::at(now));
+        }
+        let abs_send_time = self.abs_send_time.1;
         let remote_acked_ssrc = self.remote_acked_ssrc;
         let remote_acked_rtx_ssrc = self.remote_acked_rtx_ssrc;
 
@@ -642,7 +650,7 @@ impl StreamTx {
             mid: ext_vals.mid,
             rid: ext_vals.rid,
             rid_repair: None,
-            abs_send_time: Some(now),
+            abs_send_time: Some(abs_send_time),
             transport_cc: None,
         };
 
@@ -856,8 +864,8 @@ impl StreamTx {
             "rtx_ratio_cap must be enabled"
         );
 
-        let (value, ts) = self.rtx_ratio;
-        if now - ts < Duration::from_millis(50) {
+        let (value, due) = self.rtx_ratio;
+        if now < due {
             // not worth re-evaluating, return the old value
             return value;
         }
@@ -878,7 +886,7 @@ impl StreamTx {
         let bytes_retransmitted = self.stats.bytes_retransmitted.as_mut().unwrap().sum();
         let ratio = bytes_retransmitted as f32 / (bytes_retransmitted + bytes_transmitted) as f32;
         let ratio = if ratio.is_finite() { ratio } else { 0_f32 };
-        self.rtx_ratio = (ratio, now);
+        self.rtx_ratio = (ratio, now + Duration::from_millis(50));
         ratio
     }
 

@@ -1237,7 +1237,11 @@ impl TwccSendRegister {
 
     pub fn register_seq(&mut self, packet_id: TwccPacketId, now: Instant, size: usize) {
         self.last_registered = packet_id.seq();
-        while self.queue.front().is_some_and(|r| r.is_done(now)) || self.queue.len() >= self.keep {
+        // Of a burst, the first packet has dropped already what is done.
+        let is_later = self.queue.back().is_some_and(|r| r.local_send_time != now);
+        while (is_later && self.queue.front().is_some_and(|r| r.is_done(now)))
+            || self.queue.len() >= self.keep
+        {
             if let Some(record) = self.queue.pop_front() {
                 self.counted.pop(&record);
             }
