@@ -635,6 +635,7 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         .set_dtls_cert(config.cert.clone())
         .set_local_ice_credentials(creds)
         .set_stats_interval(estimates.then_some(STATS_INTERVAL))
+        .set_media_stats(false)
         .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
         .set_extension_map(extensions)
         .clear_codecs()
