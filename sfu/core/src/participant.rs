@@ -413,7 +413,14 @@ impl Participant {
                         return None;
                     }
                 }
-                Ok(Ok(Output::Transmit(transmit))) => transmits.push_back(transmit),
+                Ok(Ok(Output::Transmit(transmit))) => {
+                    transmits.push_back(transmit);
+                    let burst = || transmits.extend(std::iter::from_fn(|| rtc.poll_burst()).take(MAX_TURNS));
+                    if guarded(burst).is_err() {
+                        happenings.push(Happening::Ended(CloseReason::Internal));
+                        return None;
+                    }
+                }
                 Ok(Ok(Output::Event(event))) => self.on_event(event, happenings),
                 Ok(Err(error)) => {
                     if let Err(reason) = self.survive(&error) {
@@ -631,6 +638,7 @@ fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) ->
         .set_dtls_cert(config.cert.clone())
         .set_local_ice_credentials(creds)
         .set_stats_interval(estimates.then_some(STATS_INTERVAL))
+        .set_media_stats(false)
         .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
         .set_extension_map(extensions)
         .clear_codecs()

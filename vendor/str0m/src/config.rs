@@ -42,6 +42,7 @@ pub struct RtcConfig {
     pub(crate) codec_config: CodecConfig,
     pub(crate) exts: ExtensionMap,
     pub(crate) stats_interval: Option<Duration>,
+    pub(crate) media_stats: bool,
     pub(crate) intervals: RtcpReportIntervals,
     pub(crate) bwe_config: Option<BweConfig>,
     pub(crate) reordering_size_audio: usize,
@@ -413,6 +414,14 @@ impl RtcConfig {
     /// [`MediaIngressStats`][crate::stats::MediaIngressStats]
     pub fn set_stats_interval(mut self, interval: Option<Duration>) -> Self {
         self.stats_interval = interval;
+        self
+    }
+
+    /// Set whether there are statistics events of each media stream, beside those of the peer.
+    ///
+    /// Defaults to true.
+    pub fn set_media_stats(mut self, enabled: bool) -> Self {
+        self.media_stats = enabled;
         self
     }
 
@@ -891,6 +900,7 @@ impl Default for RtcConfig {
             codec_config: CodecConfig::new_with_defaults(),
             exts: ExtensionMap::standard(),
             stats_interval: None,
+            media_stats: true,
             intervals: RtcpReportIntervals {
                 audio: Duration::from_secs(5),
                 video: Duration::from_secs(1),

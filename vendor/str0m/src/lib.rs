@@ -1911,6 +1911,20 @@ impl Rtc {
         Ok(Some(Output::Timeout(self.poll_timeout())))
     }
 
+    /// The next packet of a burst of media: what [`Rtc::poll_output()`] would give, if the output
+    /// before was media too and nothing was put in since. If there is none, or if there may be
+    /// something else, ask [`Rtc::poll_output()`].
+    pub fn poll_burst(&mut self) -> Option<net::Transmit> {
+        let is_burst = self.readiness.wants_events() && self.readiness.wants_only_media();
+        if !is_burst || self.state == RtcState::Closed {
+            return None;
+        }
+        let transmit = self.poll_media()?;
+        self.peer_bytes_tx += transmit.contents.len() as u64;
+        trace!("OUT {:?}", transmit);
+        Some(transmit)
+    }
+
     fn poll_media(&mut self) -> Option<net::Transmit> {
         let send = self.send_addr.as_ref()?;
         let contents = self.session.poll_datagram(self.last_now)?;

@@ -65,6 +65,9 @@ pub(crate) struct Session {
     // might be spliced in somewhere.
     pub medias: Vec<Media>,
 
+    /// What there was to tell of them is told. To be unset by what adds or changes one.
+    pub medias_told: bool,
+
     // The actual RTP encoded streams.
     pub streams: Streams,
 
@@ -105,6 +108,9 @@ pub(crate) struct Session {
     bwe_last_event: Option<(Bitrate, bool)>,
 
     enable_twcc_feedback: bool,
+
+    /// Statistics are of each stream, too.
+    media_stats: bool,
 
     /// A pacer for sending RTP at specific rate.
     pacer: PacerImpl,
@@ -175,11 +181,12 @@ impl Session {
             (PacerImpl::null(), None)
         };
 
-        let enable_stats = config.stats_interval.is_some();
+        let enable_stats = config.stats_interval.is_some() && config.media_stats;
 
         Session {
             id,
             medias: vec![],
+            medias_told: false,
             streams: Streams::new(enable_stats, *config.mtu.end(), config.pause_threshold),
             app: None,
             reordering_size_audio: config.reordering_size_audio,
@@ -207,6 +214,7 @@ impl Session {
             bwe,
             bwe_last_event: None,
             enable_twcc_feedback: false,
+            media_stats: config.media_stats,
             pacer,
             pacer_control: PacerControl::new(),
             pending_packet: None,
@@ -285,8 +293,10 @@ impl Session {
             return Ok(());
         }
 
-        // Payload ready media.
-        self.do_payload(now)?;
+        // Payload ready media. In RTP mode there is none.
+        if !self.rtp_mode {
+            self.do_payload(now)?;
+        }
 
         let sender_ssrc = self.streams.first_ssrc_local();
 
@@ -402,7 +412,9 @@ impl Session {
                     .is_some_and(|media| Self::probe_pt(media, codecs, Some(pt)).is_some())
         });
 
-        let Some(padding_request) = self.pacer.handle_timeout(now, iter) else {
+        let padding_request = self.pacer.handle_timeout(now, iter);
+        self.streams.settle_queues();
+        let Some(padding_request) = padding_request else {
             return;
         };
 
@@ -1088,6 +1100,9 @@ impl Session {
             }));
         }
 
+        if self.medias_told {
+            return None;
+        }
         for media in &mut self.medias {
             if media.need_open_event {
                 media.need_open_event = false;
@@ -1108,6 +1123,7 @@ impl Session {
                 }));
             }
         }
+        self.medias_told = true;
 
         None
     }
@@ -1343,17 +1359,22 @@ impl Session {
             };
         }
 
-        self.update_receive_recovery();
         let feedback_at = self.regular_feedback_at();
         let nack_at = self.nack_at();
         let twcc_at = self.twcc_at();
         let pacing_at = self.pacer.poll_timeout();
-        let packetize_at = self.medias.iter().filter_map(|m| m.poll_timeout()).min();
-        let receive_at = self
-            .medias
-            .iter_mut()
-            .filter_map(|media| media.poll_receive_timeout(self.reordering_timeout_audio))
-            .min();
+        let (packetize_at, receive_at) = if self.rtp_mode {
+            (None, None)
+        } else {
+            self.update_receive_recovery();
+            let packetize_at = self.medias.iter().filter_map(|m| m.poll_timeout()).min();
+            let receive_at = self
+                .medias
+                .iter_mut()
+                .filter_map(|media| media.poll_receive_timeout(self.reordering_timeout_audio))
+                .min();
+            (packetize_at, receive_at)
+        };
         let paused_at = self.paused_at();
         let send_stream_at = self.streams.send_stream();
         let request_at = self.streams.pending_request();
@@ -1419,12 +1440,14 @@ impl Session {
     }
 
     pub fn visit_stats(&mut self, now: Instant, snapshot: &mut StatsSnapshot) {
-        for stream in self.streams.streams_tx() {
-            stream.visit_stats(snapshot, now);
-        }
+        if self.media_stats {
+            for stream in self.streams.streams_tx() {
+                stream.visit_stats(snapshot, now);
+            }
 
-        for stream in self.streams.streams_rx() {
-            stream.visit_stats(snapshot, now);
+            for stream in self.streams.streams_rx() {
+                stream.visit_stats(snapshot, now);
+            }
         }
 
         snapshot.tx = self.media_bytes_tx;
@@ -1456,6 +1479,7 @@ impl Session {
     }
 
     pub fn add_media(&mut self, media: Media) {
+        self.medias_told = false;
         self.medias.push(media);
     }
 
@@ -1503,6 +1527,7 @@ impl Session {
     }
 
     pub fn media_by_mid_mut(&mut self, mid: Mid) -> Option<&mut Media> {
+        self.medias_told = false;
         self.medias.iter_mut().find(|m| m.mid() == mid)
     }
 

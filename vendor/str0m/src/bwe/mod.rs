@@ -209,9 +209,8 @@ impl SendSideBandwidthEstimator {
             }
         }
 
-        let mut acked_packets = vec![];
+        let mut acked_packets: Vec<AckedPacket> = Vec::with_capacity(send_records.len());
 
-        let mut max_rtt = None;
         let mut count = 0;
         let mut lost = 0;
         for record in send_records.iter() {
@@ -221,7 +220,6 @@ impl SendSideBandwidthEstimator {
                 continue;
             };
             acked_packets.push(acked_packet);
-            max_rtt = max_rtt.max(record.rtt());
         }
         acked_packets.sort_by(AckedPacket::order_by_receive_time);
 
@@ -446,6 +444,12 @@ pub struct AckedPacket {
 impl AckedPacket {
     fn rtt(&self) -> Duration {
         self.local_recv_time - self.local_send_time
+    }
+
+    /// Its round trip is certainly no longer than the other one.
+    fn is_faster(&self, other: &Self) -> bool {
+        self.local_send_time >= other.local_send_time
+            && self.local_recv_time <= other.local_recv_time
     }
 
     fn order_by_receive_time(lhs: &Self, rhs: &Self) -> Ordering {

@@ -1063,6 +1063,7 @@ fn sync_medias<'a>(
 ) -> Result<Vec<(usize, &'a MediaLine)>, String> {
     let mut new_lines = Vec::with_capacity(sdp.media_lines.len());
     let bundle_mids = sdp.bundle_mids();
+    session.medias_told = false;
 
     for (idx, m) in sdp.media_lines.iter().enumerate() {
         // First, match existing m-lines.

@@ -38,12 +38,17 @@ pub struct LeakyBucketPacer {
     media_debt: DataSize,
     /// The current padding debt.
     padding_debt: DataSize,
+    /// The most that the debts may be, at the rates as they are.
+    max_media_debt: DataSize,
+    max_padding_debt: DataSize,
     /// The longest the average packet can spend in the queue before we force it to be drained.
     queue_limit: Duration,
     /// The queue states given by last handle_timeout.
     queue_states: Vec<QueueState>,
     /// The next return value for `poll_queue``
     next_poll_queue: Option<MidRid>,
+    /// It is the queue whose unpaced packets have waited for the longest.
+    is_unpaced: bool,
     /// Queue of probe clusters waiting to be executed
     probe_queue: VecDeque<ProbeClusterState>,
     /// Last completed probe cluster (to be consumed by check_probe_complete)
@@ -61,6 +66,7 @@ impl Pacer for LeakyBucketPacer {
 
     fn set_padding_rate(&mut self, padding_bitrate: Bitrate) {
         self.padding_bitrate = padding_bitrate;
+        self.max_padding_debt = padding_bitrate * MAX_DEBT_IN_TIME;
 
         // bitrate will be updated on next handle_timeout().
     }
@@ -97,6 +103,8 @@ impl Pacer for LeakyBucketPacer {
 
         self.clear_debt(elapsed);
         self.maybe_update_adjusted_bitrate(now);
+        self.max_media_debt = self.adjusted_bitrate * MAX_DEBT_IN_TIME;
+        self.is_unpaced = false;
 
         if let Some(request) = self.maybe_create_padding_request(now) {
             self.next_poll_queue = Some(request.midrid);
@@ -115,6 +123,7 @@ impl Pacer for LeakyBucketPacer {
             self.next_poll_queue = None;
         } else {
             self.next_poll_queue = queue.map(|q| q.midrid);
+            self.is_unpaced = next_poll_time_and_reason.1 == PacerReason::Unpaced;
         }
 
         self.next_poll_time = Some(next_poll_time_and_reason);
@@ -144,9 +153,7 @@ impl Pacer for LeakyBucketPacer {
         self.last_emitted = Some(now);
 
         self.media_debt += packet_size;
-        self.media_debt = self
-            .media_debt
-            .min(self.adjusted_bitrate * MAX_DEBT_IN_TIME);
+        self.media_debt = self.media_debt.min(self.max_media_debt);
         log_pacer_media_debt!(self.media_debt.as_bytes_usize());
         self.add_padding_debt(packet_size);
 
@@ -185,11 +192,19 @@ impl LeakyBucketPacer {
         sent.snapshot.count_off(now);
 
         self.needs_timeout_before_next_poll = false;
+        if let Some(at) = sent.snapshot.first_unsent.filter(|_| self.is_unpaced) {
+            // No other queue has changed: it still is this one's turn.
+            self.next_poll_queue = Some(from);
+            self.next_poll_time = Some((at, PacerReason::Unpaced));
+            return;
+        }
+        self.is_unpaced = false;
         self.next_poll_queue = None;
         self.next_poll_time = None;
         if let Some((at_and_reason, queue)) = self.next_poll(now) {
             if at_and_reason.0 <= now {
                 self.next_poll_queue = queue.map(|q| q.midrid);
+                self.is_unpaced = at_and_reason.1 == PacerReason::Unpaced;
             }
             self.next_poll_time = Some(at_and_reason);
         }
@@ -207,9 +222,12 @@ impl LeakyBucketPacer {
             next_poll_time: None,
             media_debt: DataSize::ZERO,
             padding_debt: DataSize::ZERO,
+            max_media_debt: DataSize::ZERO,
+            max_padding_debt: DataSize::ZERO,
             queue_limit: DEFAULT_QUEUE_LIMIT,
             queue_states: vec![],
             next_poll_queue: None,
+            is_unpaced: false,
             probe_queue: VecDeque::new(),
             completed_probe: None,
             needs_timeout_before_next_poll: true,
@@ -420,9 +438,7 @@ impl LeakyBucketPacer {
 
     fn add_padding_debt(&mut self, size: DataSize) {
         self.padding_debt += size;
-        self.padding_debt = self
-            .padding_debt
-            .min(self.padding_bitrate * MAX_DEBT_IN_TIME);
+        self.padding_debt = self.padding_debt.min(self.max_padding_debt);
         log_pacer_padding_debt!(self.padding_debt.as_bytes_usize());
     }
 

@@ -648,7 +648,7 @@ pub(crate) struct HopValues {
     pub mid: Option<Mid>,
     pub rid: Option<Rid>,
     pub rid_repair: Option<Rid>,
-    pub abs_send_time: Option<Instant>,
+    pub abs_send_time: Option<AbsSendTime>,
     pub transport_cc: Option<u16>,
 }
 
@@ -658,11 +658,21 @@ fn write_id(buf: &mut [u8], id: &[u8]) -> Option<usize> {
 }
 
 /// The time within 64 seconds, 6 bits for seconds and 18 for the decimals.
-fn fixed_point_6_18(time: Instant) -> u32 {
-    // This should be a 64 second offset from unix epoch.
-    let dur = time.to_unix_duration();
-    let fraction = (u64::from(dur.subsec_micros()) << 18) / 1_000_000;
-    ((dur.as_secs() as u32) & 0x3f) << 18 | fraction as u32
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AbsSendTime(u32);
+
+impl AbsSendTime {
+    pub(crate) fn at(time: Instant) -> Self {
+        // This should be a 64 second offset from unix epoch.
+        let dur = time.to_unix_duration();
+        let fraction = (u64::from(dur.subsec_micros()) << 18) / 1_000_000;
+        AbsSendTime(((dur.as_secs() as u32) & 0x3f) << 18 | fraction as u32)
+    }
+
+    fn write_to(self, buf: &mut [u8]) -> Option<usize> {
+        buf[..3].copy_from_slice(&self.0.to_be_bytes()[1..]);
+        Some(3)
+    }
 }
 
 impl Extension {
@@ -671,11 +681,7 @@ impl Extension {
     fn write_with(&self, buf: &mut [u8], ev: &ExtensionValues, hop: &HopValues) -> Option<usize> {
         use Extension::*;
         match self {
-            AbsoluteSendTime => {
-                let time_24 = fixed_point_6_18(hop.abs_send_time?);
-                buf[..3].copy_from_slice(&time_24.to_be_bytes()[1..]);
-                Some(3)
-            }
+            AbsoluteSendTime => hop.abs_send_time?.write_to(buf),
             TransportSequenceNumber => {
                 buf[..2].copy_from_slice(&hop.transport_cc?.to_be_bytes());
                 Some(2)
@@ -695,10 +701,7 @@ impl Extension {
                 // wraps around at 64 seconds.
 
                 // We assume the Instant is absolute.
-                let time_24 = fixed_point_6_18(ev.abs_send_time?);
-
-                buf[..3].copy_from_slice(&time_24.to_be_bytes()[1..]);
-                Some(3)
+                AbsSendTime::at(ev.abs_send_time?).write_to(buf)
             }
             AbsoluteCaptureTime => {
                 let act = ev.abs_capture_time.as_ref()?;
@@ -1306,22 +1309,8 @@ impl From<u8> for VideoOrientation {
 impl PartialEq for Extension {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Extension::AbsoluteSendTime, Extension::AbsoluteSendTime) => true,
-            (Extension::AbsoluteCaptureTime, Extension::AbsoluteCaptureTime) => true,
-            (Extension::AudioLevel, Extension::AudioLevel) => true,
-            (Extension::TransmissionTimeOffset, Extension::TransmissionTimeOffset) => true,
-            (Extension::VideoOrientation, Extension::VideoOrientation) => true,
-            (Extension::TransportSequenceNumber, Extension::TransportSequenceNumber) => true,
-            (Extension::PlayoutDelay, Extension::PlayoutDelay) => true,
-            (Extension::VideoContentType, Extension::VideoContentType) => true,
-            (Extension::VideoTiming, Extension::VideoTiming) => true,
-            (Extension::RtpStreamId, Extension::RtpStreamId) => true,
-            (Extension::RepairedRtpStreamId, Extension::RepairedRtpStreamId) => true,
-            (Extension::RtpMid, Extension::RtpMid) => true,
-            (Extension::FrameMarking, Extension::FrameMarking) => true,
-            (Extension::ColorSpace, Extension::ColorSpace) => true,
             (Extension::UnknownUri(uri1, _), Extension::UnknownUri(uri2, _)) => uri1 == uri2,
-            _ => false,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
 }

@@ -101,7 +101,7 @@ impl RtpHeader {
             mid: ext.mid,
             rid: ext.rid,
             rid_repair: ext.rid_repair,
-            abs_send_time: ext.abs_send_time,
+            abs_send_time: ext.abs_send_time.map(super::ext::AbsSendTime::at),
             transport_cc: ext.transport_cc,
         };
         let header = TxHeader {

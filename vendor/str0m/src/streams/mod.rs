@@ -20,6 +20,7 @@ use crate::util::already_happened;
 
 pub use self::receive::StreamRx;
 pub use self::send::{RtpWrite, StreamTx, StreamTxQueueInfo};
+use self::tx_streams::TxStreams;
 
 mod receive;
 pub(crate) mod register;
@@ -29,6 +30,7 @@ pub(crate) mod rtx_cache_buf;
 mod send;
 mod send_queue;
 mod send_stats;
+mod tx_streams;
 
 pub(crate) use send::{DEFAULT_RTX_CACHE_DURATION, DEFAULT_RTX_RATIO_CAP};
 
@@ -170,7 +172,10 @@ pub(crate) struct Streams {
     last_rx_lookup_cleanup: Instant,
 
     /// All outgoing encoded streams.
-    streams_tx: HashMap<Ssrc, StreamTx>,
+    streams_tx: TxStreams,
+
+    /// When the first of them is due to report. Earlier, if one is gone since.
+    next_sender_report: Option<Instant>,
 
     /// Non-media padding source. Its sequence counter survives media changes.
     probe_tx: StreamTx,
@@ -214,6 +219,7 @@ impl Streams {
             rx_lookup: Default::default(),
             last_rx_lookup_cleanup: already_happened(),
             streams_tx: Default::default(),
+            next_sender_report: None,
             probe_tx: StreamTx::new_probe(mtu_warn),
             probe_media: None,
             default_ssrc_tx: 0.into(), // this will be changed
@@ -369,24 +375,25 @@ impl Streams {
         rtx: Option<Ssrc>,
         midrid: MidRid,
     ) -> &mut StreamTx {
-        self.streams_tx
-            .entry(ssrc)
-            .or_insert_with(|| StreamTx::new(ssrc, rtx, midrid, self.enable_stats, self.mtu_warn))
+        let new = || StreamTx::new(ssrc, rtx, midrid, self.enable_stats, self.mtu_warn);
+        self.streams_tx.declare(ssrc, midrid, new)
     }
 
     pub fn remove_stream_tx(&mut self, ssrc: Ssrc) -> bool {
-        self.streams_tx.remove(&ssrc).is_some()
+        let existed = self.streams_tx.contains(ssrc);
+        self.streams_tx.retain(|key, _| key != ssrc);
+        existed
     }
 
     pub(crate) fn local_sender_ssrcs(&self) -> Vec<Ssrc> {
         self.streams_tx
-            .values()
+            .all()
             .flat_map(|s| std::iter::once(s.ssrc()).chain(s.rtx()))
             .collect()
     }
 
     pub(crate) fn reset_send_buffers(&mut self) {
-        for stream in self.streams_tx.values_mut() {
+        for stream in self.streams_tx.all_mut() {
             stream.reset_buffers();
         }
     }
@@ -438,8 +445,7 @@ impl Streams {
             .values()
             .filter(|s| !s.ssrc().is_probe())
             .map(|s| s.receiver_report_at(i));
-        let s = self.streams_tx.values().map(|s| s.sender_report_at(i));
-        r.chain(s).min()
+        r.chain(self.next_sender_report).min()
     }
 
     pub(crate) fn paused_at(&self) -> Option<Instant> {
@@ -447,7 +453,7 @@ impl Streams {
     }
 
     pub(crate) fn send_stream(&self) -> Option<Instant> {
-        if self.streams_tx.values().any(|s| s.need_timeout()) {
+        if self.streams_tx.awake().any(|s| s.need_timeout()) {
             Some(already_happened())
         } else {
             None
@@ -496,27 +502,23 @@ impl Streams {
             stream.handle_timeout(now);
         }
 
-        self.mids_to_report.clear(); // start over for StreamTx.
-        for stream in self.streams_tx.values() {
-            if stream.need_sr(now, intervals) {
-                self.mids_to_report.push(stream.mid());
-            }
+        if self.next_sender_report.is_some_and(|at| now >= at) {
+            self.create_sender_reports(now, intervals, feedback);
         }
 
-        for stream in self.streams_tx.values_mut() {
+        for stream in self.streams_tx.awake_mut() {
             let mid = stream.mid();
-
-            // All StreamTx belonging to the same Mid are reported together.
-            if self.mids_to_report.contains(&mid) {
-                stream.create_sr_and_update(now, feedback);
-            }
 
             // Finding the first (main) PT that also has RTX for the Media is expensive,
             // this closure is run only when needed.
             // The unwrap is okay because we cannot have StreamTx with a Mid without the corresponding Media.
             let get_media = move || (medias.iter().find(|m| m.mid() == mid).unwrap(), codecs);
 
-            stream.handle_timeout(now, get_media);
+            if stream.handle_timeout(now, get_media) {
+                // From now on it reports.
+                let at = stream.sender_report_at(intervals);
+                self.next_sender_report = Some(self.next_sender_report.map_or(at, |next| next.min(at)));
+            }
         }
 
         if now > self.rx_lookup_at() {
@@ -526,8 +528,39 @@ impl Streams {
         }
     }
 
+    /// A stream begins anew: it reports as soon as it can, and another one may be to pad.
+    pub(crate) fn expect_anew(&mut self) {
+        self.next_sender_report = Some(already_happened());
+        self.streams_tx.wake_all();
+    }
+
+    fn create_sender_reports(
+        &mut self,
+        now: Instant,
+        intervals: RtcpReportIntervals,
+        feedback: &mut VecDeque<Rtcp>,
+    ) {
+        self.mids_to_report.clear(); // start over for StreamTx.
+        for stream in self.streams_tx.all() {
+            if stream.need_sr(now, intervals) {
+                self.mids_to_report.push(stream.mid());
+            }
+        }
+
+        let mut next: Option<Instant> = None;
+        for stream in self.streams_tx.all_asleep_mut() {
+            // All StreamTx belonging to the same Mid are reported together.
+            if self.mids_to_report.contains(&stream.mid()) {
+                stream.create_sr_and_update(now, feedback);
+            }
+            let at = stream.sender_report_at(intervals);
+            next = Some(next.map_or(at, |next| next.min(at)));
+        }
+        self.next_sender_report = next;
+    }
+
     pub(crate) fn poll_keyframe_request(&mut self) -> Option<KeyframeRequest> {
-        self.streams_tx.values_mut().find_map(|s| {
+        self.streams_tx.awake_mut().find_map(|s| {
             let kind = s.poll_keyframe_request()?;
             Some(KeyframeRequest {
                 mid: s.mid(),
@@ -552,7 +585,7 @@ impl Streams {
 
     pub(crate) fn poll_remb_request(&mut self) -> Option<(Mid, Bitrate)> {
         self.streams_tx
-            .values_mut()
+            .awake_mut()
             .find_map(|s| s.poll_remb_request().map(|b| (s.mid(), b)))
     }
 
@@ -565,7 +598,7 @@ impl Streams {
     }
 
     pub(crate) fn has_stream_tx(&self, ssrc: Ssrc) -> bool {
-        self.streams_tx.contains_key(&ssrc)
+        self.streams_tx.contains(ssrc)
     }
 
     pub(crate) fn handle_dlrr(&mut self, now: Instant, dlrr: DlrrItem) {
@@ -586,13 +619,14 @@ impl Streams {
         self.streams_rx.values_mut()
     }
 
+    /// For their statistics.
     pub(crate) fn streams_tx(&mut self) -> impl Iterator<Item = &mut StreamTx> {
-        self.streams_tx.values_mut()
+        self.streams_tx.all_asleep_mut()
     }
 
     pub(crate) fn ssrcs_tx(&self, mid: Mid) -> Vec<(Ssrc, Option<Ssrc>)> {
         self.streams_tx
-            .values()
+            .all()
             .filter(|s| s.mid() == mid)
             .map(|s| (s.ssrc(), s.rtx()))
             .collect()
@@ -615,7 +649,7 @@ impl Streams {
                 continue;
             }
 
-            let has_rtx_tx = self.streams_tx.values().any(|s| s.rtx() == Some(ssrc));
+            let has_rtx_tx = self.streams_tx.all().any(|s| s.rtx() == Some(ssrc));
             if has_rtx_tx {
                 continue;
             }
@@ -644,9 +678,9 @@ impl Streams {
     }
 
     pub(crate) fn first_ssrc_local(&mut self) -> Ssrc {
-        if let Some(ssrc) = self.streams_tx.keys().next() {
+        if let Some(ssrc) = self.streams_tx.first_ssrc() {
             // If there is some local Tx SSRC, use that.
-            *ssrc
+            ssrc
         } else {
             // Fallback in case we don't have any Tx SSRC.
             if *self.default_ssrc_tx == 0 {
@@ -683,7 +717,11 @@ impl Streams {
             queue.midrid = MidRid(MID_PROBE, None);
             queue
         });
-        let mut streams = self.streams_tx.values_mut();
+        if probe_queue.is_some() {
+            // Any of them may be the one whose padding is acknowledged.
+            self.streams_tx.wake_all();
+        }
+        let mut streams = self.streams_tx.awake_mut();
         std::iter::from_fn(move || {
             if let Some(stream) = streams.next() {
                 let mut queue = stream.queue_state(now);
@@ -703,12 +741,17 @@ impl Streams {
         })
     }
 
+    /// What the queues had to tell the pacer, it was told.
+    pub(crate) fn settle_queues(&mut self) {
+        self.streams_tx.settle();
+    }
+
     pub(crate) fn stream_tx_by_midrid(&mut self, midrid: MidRid) -> Option<&mut StreamTx> {
         if midrid == MidRid(MID_PROBE, None) {
             self.probe_media?;
             return Some(&mut self.probe_tx);
         }
-        self.streams_tx.values_mut().find(|s| s.is_midrid(midrid))
+        self.streams_tx.find_mut(midrid)
     }
 
     pub(crate) fn stream_rx_by_midrid(&mut self, midrid: MidRid) -> Option<&mut StreamRx> {
@@ -723,7 +766,7 @@ impl Streams {
 
     /// An iterator over all the tx streams for a given mid.
     pub(crate) fn streams_tx_by_mid(&mut self, mid: Mid) -> impl Iterator<Item = &mut StreamTx> {
-        self.streams_tx.values_mut().filter(move |s| s.mid() == mid)
+        self.streams_tx.all_mut().filter(move |s| s.mid() == mid)
     }
 
     /// An iterator over all the rx streams for a given mid.

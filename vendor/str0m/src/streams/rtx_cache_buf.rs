@@ -153,8 +153,8 @@ impl<T> EvictingBuffer<T> {
             return;
         }
 
-        if now < self.last_timeout {
-            // Time cannot go backwards.
+        if now <= self.last_timeout {
+            // Time cannot go backwards. And of a burst, the first packet has evicted already.
             return;
         }
         self.last_timeout = now;

@@ -19,7 +19,7 @@ use crate::rtp_::{Bitrate, Descriptions, ExtensionMap, ExtensionValues, Frequenc
 use crate::rtp_::{MAX_BLANK_PADDING_PAYLOAD_SIZE, Sdes, SdesType};
 use crate::rtp_::{HopValues, MediaTime, Mid, NackEntry, ReportList, Rtcp, RtpHeader, TxHeader};
 use crate::rtp_::{Pt, Rid, RtcpFb, SenderInfo, SenderReport, Ssrc};
-use crate::rtp_::{SRTP_BLOCK_SIZE, SeqNo};
+use crate::rtp_::{AbsSendTime, SRTP_BLOCK_SIZE, SeqNo};
 use crate::session::PacketReceipt;
 use crate::stats::StatsSnapshot;
 use crate::util::value_history::ValueHistory;
@@ -165,7 +165,7 @@ pub struct StreamTx {
     /// Stats are use to calculate the rtx ratio also when statistics events are disabled.
     stats: StreamTxStats,
 
-    // downsampled rtx ratio (value, last calculation)
+    // downsampled rtx ratio (value, next calculation)
     rtx_ratio: (f32, Instant),
 
     // The _main_ PT to use for padding. This is main PT, since the poll_packet() loop
@@ -182,6 +182,9 @@ pub struct StreamTx {
 
     /// MTU warn threshold; used to cap spurious-padding RTX cache lookups.
     mtu_warn: usize,
+
+    /// What the header of a packet says that is sent now. All of a burst say the same.
+    abs_send_time: (Instant, AbsSendTime),
 }
 
 /// RTP packet data to enqueue on a direct RTP send stream.
@@ -402,6 +405,7 @@ impl StreamTx {
             remote_acked_ssrc: false,
             remote_acked_rtx_ssrc: false,
             mtu_warn,
+            abs_send_time: (already_happened(), AbsSendTime::at(already_happened())),
         }
     }
 
@@ -554,7 +558,33 @@ impl StreamTx {
         self.send_queue.push(packet);
     }
 
-    fn padding_enabled(&self) -> bool {
+    /// Nothing is queued, nor is there anything to tell.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.kind.is_some()
+            && self.send_queue.is_empty()
+            && self.resends.is_empty()
+            && self.padding == 0
+            && self.pending_request_keyframe.is_none()
+            && self.pending_request_remb.is_none()
+    }
+
+    pub(crate) fn last_emitted(&self) -> Option<Instant> {
+        self.send_queue.last_emitted()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn make_ready(&mut self, pt: Pt) {
+        self.kind = Some(MediaKind::Video);
+        self.pt_for_padding = Some(pt);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn send_at_once(&mut self, now: Instant) {
+        self.send_queue.handle_timeout(now);
+        while self.send_queue.pop(now).is_some() {}
+    }
+
+    pub(crate) fn padding_enabled(&self) -> bool {
         (self.ssrc.is_probe() || self.rtx.is_some()) && self.pt_for_padding.is_some()
     }
 
@@ -576,6 +606,10 @@ impl StreamTx {
         }
         let ssrc_main = self.ssrc;
         let ssrc_rtx = self.rtx;
+        if self.abs_send_time.0 != now {
+            self.abs_send_time = (now, AbsSendTime::at(now));
+        }
+        let abs_send_time = self.abs_send_time.1;
         let remote_acked_ssrc = self.remote_acked_ssrc;
         let remote_acked_rtx_ssrc = self.remote_acked_rtx_ssrc;
 
@@ -627,7 +661,7 @@ impl StreamTx {
             mid: ext_vals.mid,
             rid: ext_vals.rid,
             rid_repair: None,
-            abs_send_time: Some(now),
+            abs_send_time: Some(abs_send_time),
             transport_cc: None,
         };
 
@@ -848,8 +882,8 @@ impl StreamTx {
             "rtx_ratio_cap must be enabled"
         );
 
-        let (value, ts) = self.rtx_ratio;
-        if now - ts < Duration::from_millis(50) {
+        let (value, due) = self.rtx_ratio;
+        if now < due {
             // not worth re-evaluating, return the old value
             return value;
         }
@@ -870,7 +904,7 @@ impl StreamTx {
         let bytes_retransmitted = self.stats.bytes_retransmitted.as_mut().unwrap().sum();
         let ratio = bytes_retransmitted as f32 / (bytes_retransmitted + bytes_transmitted) as f32;
         let ratio = if ratio.is_finite() { ratio } else { 0_f32 };
-        self.rtx_ratio = (ratio, now);
+        self.rtx_ratio = (ratio, now + Duration::from_millis(50));
         ratio
     }
 
@@ -1129,7 +1163,7 @@ impl StreamTx {
         s.values.push((SdesType::CNAME, cname.to_string()));
 
         let mut d = Descriptions {
-            reports: Box::new(ReportList::new()),
+            reports: ReportList::new(),
         };
         d.reports.push(s);
 
@@ -1292,18 +1326,21 @@ impl StreamTx {
         self.send_queue.need_timeout()
     }
 
+    /// Returns whether it was the first one.
     pub(crate) fn handle_timeout<'a>(
         &mut self,
         now: Instant,
         get_media: impl FnOnce() -> (&'a Media, &'a CodecConfig),
-    ) {
+    ) -> bool {
         // If kind is None, this is the first time we ever get a handle_timeout.
-        if self.kind.is_none() {
+        let first = self.kind.is_none();
+        if first {
             let (media, config) = get_media();
             self.on_first_timeout(media, config);
         }
 
         self.send_queue.handle_timeout(now);
+        first
     }
 
     fn on_first_timeout(&mut self, media: &Media, config: &CodecConfig) {
@@ -1373,9 +1410,6 @@ impl StreamTx {
         self.reset_buffers();
     }
 
-    pub(crate) fn is_midrid(&self, midrid: MidRid) -> bool {
-        midrid.special_equals(&self.midrid)
-    }
 }
 
 struct NextPacket<'a> {

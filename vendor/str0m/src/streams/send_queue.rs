@@ -71,7 +71,11 @@ impl SendQueue {
         // Must be timestamped
         assert!(packet.timestamp != not_happening());
 
-        let queue_time = now - packet.timestamp;
+        let queue_time = if packet.timestamp == now {
+            Duration::ZERO
+        } else {
+            now - packet.timestamp
+        };
         self.total.decrease(now, packet.payload.len(), queue_time);
         self.last_emitted = Some(now);
 
@@ -80,6 +84,10 @@ impl SendQueue {
 
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    pub fn last_emitted(&self) -> Option<Instant> {
+        self.last_emitted
     }
 
     pub fn last(&self) -> Option<&TxPacket> {

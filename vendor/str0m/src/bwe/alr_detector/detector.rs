@@ -95,12 +95,19 @@ impl AlrDetector {
         };
 
         // saturating_duration_since protects against time going backwards
-        let delta = now.saturating_duration_since(last);
+        let delta = if now == last {
+            Duration::ZERO
+        } else {
+            now.saturating_duration_since(last)
+        };
         self.last_send_time = Some(now);
 
         // Update budget based on time and usage
         self.budget.use_budget(bytes);
-        self.budget.increase_budget(delta);
+        if !delta.is_zero() {
+            // Of a burst, only the first packet comes later than the one before.
+            self.budget.increase_budget(delta);
+        }
 
         // Check for state transitions with hysteresis
         let ratio = self.budget.budget_ratio();

@@ -54,6 +54,11 @@ impl ArrivalGroup {
             return Belongs::Yes;
         };
 
+        if Some(packet.local_send_time) == self.last_local_send_time {
+            // Sent together, as most of a burst are.
+            return Belongs::Yes;
+        }
+
         let Some(first_send_delta) = packet
             .local_send_time
             .checked_duration_since(first_local_send_time)
@@ -154,9 +159,11 @@ impl ArrivalGroupAccumulator {
         // differs from WebRTC's clock epoch, so individual group boundaries may differ.
         let origin = *self.send_time_origin.get_or_insert(packet.local_send_time);
         let elapsed = packet.local_send_time.checked_duration_since(origin)?;
-        let rounded_ms = (elapsed.as_micros() + 500) / 1000;
+        // Of 64 bits, not 128: they suffice for half a million years.
+        let micros = elapsed.as_secs() * 1_000_000 + u64::from(elapsed.subsec_micros());
+        let rounded_ms = (micros + 500) / 1000;
         let packet = AckedPacket {
-            local_send_time: origin + Duration::from_millis(rounded_ms as u64),
+            local_send_time: origin + Duration::from_millis(rounded_ms),
             ..*packet
         };
 

@@ -61,10 +61,16 @@ impl DelayController {
         probe_bitrate: Option<Bitrate>,
         now: Instant,
     ) -> Option<Bitrate> {
-        let mut max_rtt = None;
+        let mut slowest: Option<(&AckedPacket, Duration)> = None;
 
         for acked_packet in acked {
-            max_rtt = max_rtt.max(Some(acked_packet.rtt()));
+            // Most were reported at the same time, and then it is the one that was sent first.
+            if slowest.is_none_or(|(other, _)| !acked_packet.is_faster(other)) {
+                let rtt = acked_packet.rtt();
+                if slowest.is_none_or(|(_, max)| rtt > max) {
+                    slowest = Some((acked_packet, rtt));
+                }
+            }
             if let Some(delay_variation) = self
                 .arrival_group_accumulator
                 .accumulate_packet(acked_packet)
@@ -87,7 +93,7 @@ impl DelayController {
             }
         }
 
-        if let Some(rtt) = max_rtt {
+        if let Some((_, rtt)) = slowest {
             self.update_rtt(rtt);
         }
 

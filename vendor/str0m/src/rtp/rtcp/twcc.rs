@@ -1034,6 +1034,43 @@ pub struct TwccSendRegister {
 
     /// Last registered Twcc number.
     last_registered: TwccSeq,
+
+    /// What is reported of the records that the loss is told of.
+    counted: Counted,
+}
+
+/// Counts of what is reported of the last records, so that telling the loss does not walk them.
+#[derive(Debug, Default)]
+struct Counted {
+    /// Records at the front of the queue that are too old to be counted.
+    skipped: usize,
+    reported: u32,
+    lost: u32,
+}
+
+impl Counted {
+    fn add(&mut self, record: &TwccSendRecord) {
+        if record.local_recv_time.is_some() {
+            self.reported += 1;
+            self.lost += u32::from(record.remote_recv_time.is_none());
+        }
+    }
+
+    fn remove(&mut self, record: &TwccSendRecord) {
+        if record.local_recv_time.is_some() {
+            self.reported -= 1;
+            self.lost -= u32::from(record.remote_recv_time.is_none());
+        }
+    }
+
+    /// The record at the front of the queue is not there any more.
+    fn pop(&mut self, record: &TwccSendRecord) {
+        if self.skipped > 0 {
+            self.skipped -= 1;
+        } else {
+            self.remove(record);
+        }
+    }
 }
 
 impl<'a> IntoIterator for &'a TwccSendRegister {
@@ -1194,13 +1231,20 @@ impl TwccSendRegister {
             time_zero: None,
             apply_report_counter: 0,
             last_registered: 0.into(),
+            counted: Counted::default(),
         }
     }
 
     pub fn register_seq(&mut self, packet_id: TwccPacketId, now: Instant, size: usize) {
         self.last_registered = packet_id.seq();
-        while self.queue.front().is_some_and(|r| r.is_done(now)) || self.queue.len() >= self.keep {
-            self.queue.pop_front();
+        // Of a burst, the first packet has dropped already what is done.
+        let is_later = self.queue.back().is_some_and(|r| r.local_send_time != now);
+        while (is_later && self.queue.front().is_some_and(|r| r.is_done(now)))
+            || self.queue.len() >= self.keep
+        {
+            if let Some(record) = self.queue.pop_front() {
+                self.counted.pop(&record);
+            }
         }
         if self.queue.len() == self.queue.capacity() {
             // Not twice as many: the rate of a stream changes little.
@@ -1249,11 +1293,13 @@ impl TwccSendRegister {
             // Old report for which we no longer have any send records.
             return None;
         };
-        let mut iter2 = self.queue.range_mut(first_index..);
-        let first_record = iter2.next()?;
+        let mut iter2 = (first_index..).zip(self.queue.range_mut(first_index..));
+        let (_, first_record) = iter2.next()?;
+        let counted = &mut self.counted;
 
         fn update(
             now: Instant,
+            counted: Option<&mut Counted>,
             r: &mut TwccSendRecord,
             seq: TwccSeq,
             remote_recv_time: Option<Instant>,
@@ -1262,6 +1308,7 @@ impl TwccSendRegister {
             if r.seq() != seq {
                 return false;
             }
+            let before = (r.local_recv_time.is_some(), r.remote_recv_time.is_some());
 
             // If this packed was already acked and handled before, carry over the previous
             // apply_report_counter, so it won't be included in the current apply_report()
@@ -1274,6 +1321,16 @@ impl TwccSendRegister {
             r.remote_recv_time = r.remote_recv_time.or(remote_recv_time);
             r.local_recv_time = Some(now);
 
+            if let Some(counted) = counted {
+                let is_received = r.remote_recv_time.is_some();
+                match before {
+                    (false, _) => counted.add(r),
+                    // It was late, not lost.
+                    (true, false) if is_received => counted.lost -= 1,
+                    _ => {}
+                }
+            }
+
             true
         }
 
@@ -1281,6 +1338,7 @@ impl TwccSendRegister {
 
         if !update(
             now,
+            (first_index >= counted.skipped).then_some(&mut *counted),
             first_record,
             first_seq_no,
             first_instant,
@@ -1290,12 +1348,13 @@ impl TwccSendRegister {
         }
 
         let mut last_seq_no = first_seq_no;
-        for ((seq, _, instant), record) in iter.zip(iter2) {
+        for ((seq, _, instant), (index, record)) in iter.zip(iter2) {
             if problematic_seq.is_some() {
                 break;
             }
 
-            if !update(now, record, seq, instant, apply_report_counter) {
+            let counted = (index >= counted.skipped).then_some(&mut *counted);
+            if !update(now, counted, record, seq, instant, apply_report_counter) {
                 problematic_seq = Some((record.seq(), seq));
             }
             last_seq_no = seq;
@@ -1333,29 +1392,29 @@ impl TwccSendRegister {
     /// **Note:** The register only keeps a limited number of records and using `duration` values
     /// larger than ~1-2 seconds is liable to be inaccurate since some packets sent might have already
     /// been evicted from the register.
-    pub fn loss(&self, duration: Duration, now: Instant) -> Option<f32> {
+    ///
+    /// Records that were left out once are not counted again: the window only moves forward.
+    pub fn loss(&mut self, duration: Duration, now: Instant) -> Option<f32> {
         // Consider only packets in the span specified by the caller
         let lower_bound = now - duration;
 
-        let packets = self
-            .queue
-            .iter()
-            .rev()
-            // If there's ingress loss but no egress loss, there's a chance the TWCC reports
-            // themselves are lost. In this case considering packets that haven't been reported as
-            // lost will incorrectly conclude that there is in fact egress loss.
-            .filter(|s| s.local_recv_time.is_some())
-            .take_while(|s| s.local_send_time >= lower_bound);
+        while let Some(record) = self.queue.get(self.counted.skipped) {
+            if record.local_send_time >= lower_bound {
+                break;
+            }
+            self.counted.remove(record);
+            self.counted.skipped += 1;
+        }
 
-        let (total, lost) = packets.fold((0, 0), |(total, lost), s| {
-            (total + 1, lost + u64::from(s.remote_recv_time.is_none()))
-        });
-
-        if total == 0 {
+        // If there's ingress loss but no egress loss, there's a chance the TWCC reports
+        // themselves are lost. In this case considering packets that haven't been reported as
+        // lost will incorrectly conclude that there is in fact egress loss.
+        let Counted { reported, lost, .. } = self.counted;
+        if reported == 0 {
             return None;
         }
 
-        Some((lost as f32) / (total as f32))
+        Some((lost as f32) / (reported as f32))
     }
 
     /// Calculate the RTT for the most recently reported packet.
@@ -2323,6 +2382,62 @@ mod test {
             pct, 25,
             "The loss percentage should be 25 as 2 out of 8 packets are lost"
         );
+    }
+
+    #[test]
+    fn the_loss_that_is_counted_is_that_of_the_records() {
+        let walked = |reg: &TwccSendRegister, duration: Duration, now: Instant| {
+            let told = |s: &&TwccSendRecord| {
+                s.local_recv_time.is_some() && s.local_send_time >= now - duration
+            };
+            let lost = |s: &&TwccSendRecord| s.remote_recv_time.is_none();
+            let total = reg.queue.iter().filter(told).count();
+            let lost = reg.queue.iter().filter(told).filter(lost).count();
+            (total > 0).then(|| lost as f32 / total as f32)
+        };
+        let window = Duration::from_secs(1);
+        let mut reg = TwccSendRegister::new(100);
+        let start = Instant::now() + Duration::from_secs(10);
+        let mut seen = 0;
+        for n in 0..1000_u64 {
+            let now = start + Duration::from_millis(n * 7);
+            reg.register_seq(TwccPacketId::new(n), now, 100);
+            if n % 9 != 8 {
+                continue;
+            }
+            // Some reports do not come, each tells again of what the one before told, and
+            // some of what was lost comes late.
+            if n % 27 != 8 {
+                let base = n - 17.min(n);
+                let late = n % 54 == 17;
+                let mut chunks = VecDeque::new();
+                let mut delta = VecDeque::new();
+                for seq in base..=n {
+                    let is_lost = seq % 5 == 0 && !(late && seq + 9 < n);
+                    chunks.push_back(if is_lost {
+                        PacketChunk::Run(PacketStatus::NotReceived, 1)
+                    } else {
+                        delta.push_back(Delta::Small(4));
+                        PacketChunk::Run(PacketStatus::ReceivedSmallDelta, 1)
+                    });
+                }
+                let twcc = Twcc {
+                    sender_ssrc: Ssrc::new(),
+                    ssrc: Ssrc::new(),
+                    base_seq: base as u16,
+                    status_count: (n - base + 1) as u16,
+                    reference_time: 35,
+                    feedback_count: 0,
+                    chunks,
+                    delta,
+                };
+                let applied = reg.apply_report(twcc, now).map(|records| records.count());
+                seen += applied.unwrap_or(0);
+            }
+            let expected = walked(&reg, window, now);
+            assert_eq!(reg.loss(window, now), expected, "at {n}");
+        }
+        assert!(seen > 500, "{seen}");
     }
 
     #[test]
