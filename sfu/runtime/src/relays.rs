@@ -13,7 +13,7 @@ use crate::worker::Link;
 /// hundred milliseconds.
 const MEDIA: usize = 256;
 /// How many others may. What does not fit waits at the sender.
-const CONTROL: usize = 4096;
+const CONTROL: usize = 1024;
 /// How many may wait at the sender for one worker. One that takes none for so long is taken for dead.
 const BACKLOG: usize = 65_536;
 /// The most messages taken in one turn: what came in by the socket must go out meanwhile.

@@ -13,8 +13,9 @@ use weir_core::relay::LinkId;
 use crate::relays;
 use crate::stream::Connection;
 
-/// How many commands may wait for a worker.
-const CONTROL_QUEUE: usize = 4096;
+/// How many commands may wait for a worker: of offers, about a second's work. Whoever comes then is told to try again. A queue
+/// takes the memory of all its places when it is made.
+const CONTROL_QUEUE: usize = 1024;
 /// How many datagrams may wait that another worker's socket received: at 100,000 a second, 40 ms.
 const RING: usize = 4096;
 const WAKE: Token = Token(1);
