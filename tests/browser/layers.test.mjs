@@ -70,12 +70,24 @@ describe('layers', { skip: haveChromium ? false : 'Chromium is not installed' },
       // A freeze while the publisher's encoder stood still, or the machine had no processor time left, says nothing of
       // the server: it is told, and the round is repeated.
       for (let round = 1; ; round += 1) {
-        const figure = await measure(browser, server, `${setup.codec}-${setup.encodings.length}-${round}`, setup);
+        const room = `${setup.codec}-${setup.encodings.length}-${round}`;
+        const figure = await measure(browser, server, room, setup).catch((error) => {
+          // Chromium leaves out what it takes its own link to be too narrow for, sometimes for long.
+          if (!(error instanceof NotSent) || round === ROUNDS) throw error;
+          context.diagnostic(`round ${round} does not count: ${error.message}`);
+        });
+        if (!figure) for (const page of await browser.pages()) if (page.url().startsWith(server.url)) await closePage(page);
+        if (!figure) continue;
         context.diagnostic(`${setup.title}: ${JSON.stringify(figure)}`);
         (figures[setup.title] ??= []).push(figure);
         const choked = Object.keys(figure.switches).filter((name) => isChoked(figure.switches[name]));
         if (choked.length > 0 && round < ROUNDS) {
           context.diagnostic(`round ${round} does not count: no encoder or no processor time at ${choked.join(', ')}`);
+          continue;
+        }
+        // Loopback carries anything: where it looks narrow, a process stood still. Less is sent then, as it should be.
+        if (figure.why.some((reason) => reason.includes('estimate-too-low')) && round < ROUNDS) {
+          context.diagnostic(`round ${round} does not count: the link looked narrow`);
           continue;
         }
         check(figure);
@@ -131,7 +143,7 @@ async function measure(browser, server, room, setup) {
   // Somebody else has watched before: how soon the first one gets the high layer is a matter of how soon the publisher
   // finds out what its own link carries. That one is told, and has no limit.
   const earlier = await viewerPage(browser, server);
-  const first = await shows(earlier, await enter(earlier, room, LARGE), height);
+  const first = await showsWhatIsSent(earlier, publisher, await enter(earlier, room, LARGE), height);
   // Before the page closes: the word may come before that call returns.
   const alone = await clock(publisher);
   await closePage(earlier);
@@ -171,6 +183,20 @@ async function measure(browser, server, room, setup) {
   await closePage(viewer);
   await closePage(publisher);
   return { first, high, low, up, hidden, again, switches, why, ...(many && { upstream: { thumbnail, grown, hidden: nobody } }) };
+}
+
+/** The publisher sends no layer of the height that is waited for. */
+class NotSent extends Error {}
+
+/** As `shows`; rejects with `NotSent` if it is the publisher that gives no frame of that height. */
+async function showsWhatIsSent(viewer, publisher, from, height) {
+  return shows(viewer, from, height).catch(async (error) => {
+    const given = (await encoded(publisher, from)).map((frame) => frame.height);
+    const sent = [...new Set(given)].map((of) => `${given.filter((one) => one === of).length} of ${of} lines`).join(', ');
+    const seen = (await presented(viewer, from)).length;
+    const message = `${error.message}; the publisher gave ${sent || 'no frames'}, ${seen} were seen`;
+    throw given.some((of) => Math.abs(of - height) <= 2) ? new Error(message) : new NotSent(message);
+  });
 }
 
 /** How long after `from` a frame of this height was presented, in milliseconds. */
