@@ -62,6 +62,7 @@ pub(crate) fn run(programs: &Programs, viewers: u32, transport_cc: bool, measure
     let http = free_address()?;
     let mut server = Command::new(&programs.weir);
     server.args(["--http", &http.to_string(), "--media", "127.0.0.1:0", "--workers", "1"]);
+    server.env("WEIR_ROOMS_MAX_PARTICIPANTS", (viewers + 1).to_string());
     let server = Running(quiet(&mut server).spawn().map_err(|error| format!("cannot start the server: {error}"))?);
     let ramp = Duration::from_millis(u64::from(viewers) * 20);
     let mut tester = Command::new(&programs.tester);
