@@ -161,13 +161,14 @@ impl Kept {
 /// The most bytes by which packets of a frame are evened out. Encoders that cut a frame into equal parts have one left over.
 const MAX_PAD: usize = 8;
 
-/// Pads the packets of a frame that are a few bytes shorter than its longest, but its last: those of one size leave in one
+/// Pads the packets of a frame that are a few bytes shorter than its longest, but the last: those of one size leave in one
 /// call, which ends with the first shorter one. Of the packets of one track, in order.
 pub(crate) fn even_out(packets: &mut [(usize, usize, Kept)]) {
     let same_frame = |(.., a): &(_, _, Kept), (.., b): &(_, _, Kept)| (a.source, a.time) == (b.source, b.time);
     for frame in packets.chunk_by_mut(same_frame) {
         let longest = frame.iter().map(|(.., packet)| packet.payload.len()).max().unwrap_or(0);
-        for (.., packet) in frame.iter_mut().filter(|(.., packet)| !packet.marker) {
+        let Some((_, others)) = frame.split_last_mut() else { continue };
+        for (.., packet) in others {
             let missing = longest - packet.payload.len();
             packet.pad = if missing <= MAX_PAD { missing as u8 } else { 0 };
         }

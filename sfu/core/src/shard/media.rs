@@ -65,12 +65,11 @@ impl Shard {
         if late || track.silenced {
             incoming.descriptor = None;
         }
-        self.fan_out(room_key, track_key, &incoming);
+        self.stats.dropped_late += u64::from(late);
+        self.pass((room_key, track_key), &incoming, late);
         if is_back {
             self.on_layer_back(room_key, track_key, layer);
         }
-        self.stats.dropped_late += u64::from(late);
-        self.pass((room_key, track_key), &incoming, late);
         if first {
             self.tell_milestone(key, Milestone::FirstPacket);
         }
@@ -82,15 +81,18 @@ impl Shard {
         }
     }
 
-    /// Gives a packet to all its receivers here. One without a descriptor is left out like what is broken: without a gap
-    /// that somebody would ask to have filled. If it is late, they go on with the next keyframe.
+    /// Notes a packet for all its receivers here: see [`Self::forward_batch`]. One without a descriptor is left out like what
+    /// is broken: without a gap that somebody would ask to have filled. If it is late, they go on with the next keyframe.
     pub(super) fn pass(&mut self, (room, track): (usize, usize), packet: &Incoming<'_>, late: bool) {
         if late {
             for subscriber in &self.rooms[room].tracks[track].subscribers {
                 self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
             }
         }
-        self.fan_out(room, track, packet);
+        self.batch.push((room, track, Kept::new(packet)));
+        if self.batch.len() >= MAX_BATCH {
+            self.forward_batch();
+        }
     }
 
     /// A layer comes again after a pause. Where its publisher's network was away, it goes on with what nobody can decode any
@@ -108,14 +110,6 @@ impl Shard {
         });
         if watched || elsewhere {
             self.request_keyframe(Waiting { room, track, layer });
-        }
-    }
-
-    /// Notes a packet for everyone who gets it. See [`Self::forward_batch`].
-    fn fan_out(&mut self, room: usize, track: usize, packet: &Incoming<'_>) {
-        self.batch.push((room, track, Kept::new(packet)));
-        if self.batch.len() >= MAX_BATCH {
-            self.forward_batch();
         }
     }
 
