@@ -13,8 +13,8 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Metadata, Span, info, info_span, warn};
-use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, filter_fn};
+use tracing::{Metadata, Span, Subscriber, info, info_span, warn};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -74,9 +74,17 @@ impl Drop for Guard {
 ///
 /// Call it outside of a tokio runtime: the exporter brings a blocking HTTP client.
 pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
+    let (subscriber, guard) = subscriber(config)?;
+    subscriber.try_init()?;
+    Ok(guard)
+}
+
+fn subscriber(config: &Telemetry) -> Result<(impl Subscriber + Send + Sync + 'static, Guard), InitError> {
     // It warns of every broken message, and anybody can send those.
     let quiet = "stun_types=off".parse()?;
-    let filter = EnvFilter::try_new(&config.log)?.add_directive(quiet).and(filter_fn(harmless));
+    // Without a hint, what no filter lets through would be looked at each time: the stack traces every packet.
+    let harmless = FilterFn::new(harmless).with_max_level_hint(LevelFilter::TRACE);
+    let filter = EnvFilter::try_new(&config.log)?.add_directive(quiet).and(harmless);
     let human = match config.log_format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Human => true,
@@ -92,10 +100,10 @@ pub(crate) fn init(config: &Telemetry) -> Result<Guard, InitError> {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("weir"));
         // Where in the code a span began, and on which thread, says nothing about a session.
         let layer = layer.with_location(false).with_threads(false).with_target(false).with_tracked_inactivity(false);
-        layer.with_filter(filter_fn(|metadata| metadata.target() == JOURNEY))
+        let journeys = FilterFn::new(|metadata: &Metadata<'_>| metadata.target() == JOURNEY);
+        layer.with_filter(journeys.with_max_level_hint(LevelFilter::INFO))
     });
-    tracing_subscriber::registry().with(logs).with(traces).try_init()?;
-    Ok(Guard { provider })
+    Ok((tracing_subscriber::registry().with(logs).with(traces), Guard { provider }))
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider, opentelemetry_otlp::ExporterBuildError> {
@@ -248,5 +256,21 @@ pub(crate) fn reason_text(reason: CloseReason) -> String {
     match serde_json::to_value(reason) {
         Ok(serde_json::Value::String(text)) => text,
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_logged_is_not_even_looked_at() {
+        for (log, level) in [("info", LevelFilter::INFO), ("warn,weir=debug", LevelFilter::DEBUG)] {
+            for otlp_endpoint in [None, Some(String::from("http://127.0.0.1:9"))] {
+                let config = Telemetry { log: log.into(), otlp_endpoint, ..Telemetry::default() };
+                let (subscriber, _guard) = subscriber(&config).expect("a subscriber");
+                assert_eq!(subscriber.max_level_hint(), Some(level), "{config:?}");
+            }
+        }
     }
 }

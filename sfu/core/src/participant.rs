@@ -166,10 +166,8 @@ pub(crate) struct Participant {
     pub had_keyframe: bool,
     /// How its media goes out, and where to; none before the first packet of it.
     pub way: Option<(Path, SocketAddr)>,
-    /// In the shard's list of participants to drain.
+    /// In the shard's list of participants to run and drain.
     pub touched: bool,
-    /// What was written to it, or its deadline, asks for its clock to be moved.
-    pub is_behind: bool,
     /// The last estimate of the bandwidth towards it, in bits per second.
     pub estimate: Option<u64>,
     /// It acknowledges packets by transport-wide feedback, so that the stack estimates and probes.
@@ -206,7 +204,6 @@ impl Participant {
             had_keyframe: false,
             way: None,
             touched: false,
-            is_behind: false,
             estimate: None,
             has_twcc: false,
             measured: None,
@@ -361,6 +358,20 @@ impl Participant {
     /// Gives a datagram to the stack. Drain afterwards, before the next.
     pub(crate) fn receive(&mut self, now: Instant, receive: Receive<'_>) -> Result<(), CloseReason> {
         self.input(Input::Receive(now, receive))
+    }
+
+    /// Gives a report (RTCP) to the stack. True if something is to be done about it now: then move the clock and drain. Else
+    /// what comes of it, mostly a new estimate, is there with the next packet or deadline: the receivers of a large room
+    /// report some twenty times a second each, and a drain costs about as much as a report itself.
+    pub(crate) fn report(&mut self, now: Instant, receive: Receive<'_>) -> Result<bool, CloseReason> {
+        // Paced packets wait for what the estimate lets through, and probes for what they have found.
+        let waits = self.paced || !self.connected || self.counts_time_until.is_some_and(|until| now < until);
+        let Some(rtc) = self.rtc.as_mut() else { return Ok(false) };
+        match guarded(|| rtc.handle_report(now, receive)) {
+            Ok(Ok(asks)) => Ok(asks || waits),
+            Ok(Err(error)) => self.survive(&error).map(|()| true),
+            Err(()) => Err(CloseReason::Internal),
+        }
     }
 
     /// Moves the stack's clock. Drain afterwards.

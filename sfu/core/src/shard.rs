@@ -398,10 +398,17 @@ impl Shard {
         let Some(key) = key else { return };
         self.current = Some(key);
         let now = self.now;
-        match self.peers[key].conn.receive(now, receive) {
-            // What a report changes can wait for the end of the batch, when packets for its sender may have come too. It
-            // leaves nothing in the stack that the next datagram would displace, as a media packet does.
-            Ok(()) if is_rtcp(data) => self.enlist(key),
+        let conn = &mut self.peers[key].conn;
+        if is_rtcp(data) {
+            // It leaves nothing in the stack that the next datagram would displace, as a media packet does.
+            match conn.report(now, receive) {
+                Ok(true) => self.touch(key),
+                Ok(false) => {}
+                Err(reason) => self.close_peer(key, reason),
+            }
+            return;
+        }
+        match conn.receive(now, receive) {
             Ok(()) => self.drain(key),
             Err(reason) => self.close_peer(key, reason),
         }
@@ -467,16 +474,8 @@ impl Shard {
 
     /// Puts a participant on the list of those to run and drain at the end of the batch.
     fn touch(&mut self, key: usize) {
-        if let Some(peer) = self.peers.get_mut(key) {
-            peer.conn.is_behind = true;
-            self.enlist(key);
-        }
-    }
-
-    /// Puts a participant on the list of those to drain at the end of the batch.
-    fn enlist(&mut self, key: usize) {
-        let conn = &mut self.peers[key].conn;
-        if !std::mem::replace(&mut conn.touched, true) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if !std::mem::replace(&mut peer.conn.touched, true) {
             self.touched.push(key);
         }
     }
@@ -489,8 +488,7 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.conn.touched = false;
         self.current = Some(key);
-        let moved = if std::mem::take(&mut peer.conn.is_behind) { peer.conn.timeout(now) } else { Ok(()) };
-        match moved {
+        match peer.conn.timeout(now) {
             Ok(()) => self.drain(key),
             Err(reason) => self.close_peer(key, reason),
         }

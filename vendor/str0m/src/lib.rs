@@ -688,6 +688,7 @@ use change::{DirectApi, SdpApi};
 use rtp::RawPacket;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use str0m_proto::Pii;
@@ -873,6 +874,10 @@ pub mod net {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// How long the connection below the media may be left alone while its deadlines are later: ICE
+/// tells no deadline for what it finds out with time, such as that checks have stopped.
+const CONNECTION_STEP: Duration = Duration::from_millis(100);
+
 pub use error::RtcError;
 
 /// Instance that does WebRTC. Main struct of the entire library.
@@ -945,6 +950,10 @@ pub struct Rtc {
     // Last timeout returned by `poll_output`, reused while the readiness says
     // the timeout is still valid.
     cached_timeout: Instant,
+    /// The soonest deadline of the connection (ICE, DTLS, SCTP, channels).
+    connection_timeout: (Option<Instant>, Reason),
+    /// When the connection is to be looked at again, if nothing of it comes in before.
+    connection_due: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -1320,6 +1329,8 @@ impl Rtc {
             close_dtls_started: false,
             readiness: Readiness::armed(),
             cached_timeout: start,
+            connection_timeout: (None, Reason::NotHappening),
+            connection_due: start,
         })
     }
 
@@ -1647,13 +1658,67 @@ impl Rtc {
             return Ok(Some(Output::Timeout(self.poll_timeout())));
         }
 
+        let connection = self.readiness.wants_connection_events();
+        if connection && let ControlFlow::Break(output) = self.poll_connection()? {
+            return Ok(output);
+        }
+
+        if let Some(ev) = self.session.poll_event() {
+            return Ok(Some(Output::Event(ev)));
+        }
+
+        // Some polling needs to bubble up errors.
+        if let Some(ev) = self.session.poll_event_fallible(self.last_now)? {
+            return Ok(Some(Output::Event(ev)));
+        }
+
+        if let Some(e) = self.stats.as_mut().and_then(|s| s.poll_output()) {
+            return Ok(Some(match e {
+                StatsEvent::Peer(s) => Output::Event(Event::PeerStats(s)),
+                StatsEvent::MediaIngress(s) => Output::Event(Event::MediaIngressStats(s)),
+                StatsEvent::MediaEgress(s) => Output::Event(Event::MediaEgressStats(s)),
+            }));
+        }
+
+        if connection && let Some(v) = self.ice.poll_transmit() {
+            return Ok(Some(Output::Transmit(v)));
+        }
+
+        if let Some(send) = &self.send_addr {
+            // These can only be sent after we got an ICE connection.
+            if connection && let Some(contents) = self.dtls.poll_packet() {
+                let t = net::Transmit {
+                    proto: send.proto,
+                    source: send.source,
+                    destination: send.destination,
+                    contents,
+                };
+                return Ok(Some(Output::Transmit(t)));
+            }
+            if let Some(transmit) = self.poll_media() {
+                self.readiness.reached_media();
+                return Ok(Some(Output::Transmit(transmit)));
+            }
+        } else {
+            // Don't allow accumulated feedback to build up indefinitely
+            self.session.clear_feedback();
+        }
+
+        self.readiness.clear_events();
+
+        Ok(Some(Output::Timeout(self.poll_timeout())))
+    }
+
+    /// Events of what is below media: ICE, DTLS, SCTP. Breaks with what `do_poll_output` shall
+    /// return.
+    fn poll_connection(&mut self) -> Result<ControlFlow<Option<Output>>, RtcError> {
         while let Some(e) = self.ice.poll_event() {
             match e {
                 IceAgentEvent::IceRestart(_) => {
                     //
                 }
                 IceAgentEvent::IceConnectionStateChange(v) => {
-                    return Ok(Some(Output::Event(Event::IceConnectionStateChange(v))));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::IceConnectionStateChange(v)))));
                 }
                 IceAgentEvent::DiscoveredRecv { proto, source } => {
                     debug!("ICE remote address: {:?}/{:?}", Pii(source), proto);
@@ -1771,7 +1836,7 @@ impl Rtc {
                 }
                 DtlsOutput::CloseNotify => {
                     self.start_close()?;
-                    return Ok(Some(Output::Event(Event::Closed)));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::Closed))));
                 }
                 other => {
                     return Err(RtcError::Dtls(DtlsError::Io(std::io::Error::other(
@@ -1782,7 +1847,7 @@ impl Rtc {
         }
 
         if just_connected {
-            return Ok(Some(Output::Event(Event::Connected)));
+            return Ok(ControlFlow::Break(Some(Output::Event(Event::Connected))));
         }
 
         while let Some(e) = self.sctp.poll() {
@@ -1801,7 +1866,7 @@ impl Rtc {
                                 if !packets.is_empty() {
                                     self.sctp.push_back_transmit(packets);
                                 }
-                                return Ok(None);
+                                return Ok(ControlFlow::Break(None));
                             } else {
                                 return Err(e.into());
                             }
@@ -1816,13 +1881,13 @@ impl Rtc {
 
                         // Run again since this would feed the DTLS subsystem
                         // to produce a packet now.
-                        return Ok(None);
+                        return Ok(ControlFlow::Break(None));
                     }
                 }
                 SctpEvent::Open { id, label } => {
                     self.chan.ensure_channel_id_for(id);
                     let id = self.chan.channel_id_by_stream_id(id).unwrap();
-                    return Ok(Some(Output::Event(Event::ChannelOpen(id, label))));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::ChannelOpen(id, label)))));
                 }
                 SctpEvent::Close {
                     id: stream_id,
@@ -1835,7 +1900,7 @@ impl Rtc {
                     // When a reset is outstanding, remove_channel holds the stream id
                     // back from reallocation until the handshake completes.
                     self.chan.remove_channel(channel_id, reset_pending);
-                    return Ok(Some(Output::Event(Event::ChannelClose(channel_id))));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::ChannelClose(channel_id)))));
                 }
                 SctpEvent::StreamResetComplete { id } => {
                     // The reset handshake completed, the stream id can be used again.
@@ -1845,7 +1910,7 @@ impl Rtc {
                 SctpEvent::AssociationLost => {
                     self.chan.association_lost();
                     self.start_close()?;
-                    return Ok(Some(Output::Event(Event::Closed)));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::Closed))));
                 }
                 SctpEvent::Data { id, binary, data } => {
                     let Some(id) = self.chan.channel_id_by_stream_id(id) else {
@@ -1853,62 +1918,19 @@ impl Rtc {
                         continue;
                     };
                     let cd = ChannelData { id, binary, data };
-                    return Ok(Some(Output::Event(Event::ChannelData(cd))));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::ChannelData(cd)))));
                 }
                 SctpEvent::BufferedAmountLow { id } => {
                     let Some(id) = self.chan.channel_id_by_stream_id(id) else {
                         warn!("Drop BufferedAmountLow for id: {:?}", id);
                         continue;
                     };
-                    return Ok(Some(Output::Event(Event::ChannelBufferedAmountLow(id))));
+                    return Ok(ControlFlow::Break(Some(Output::Event(Event::ChannelBufferedAmountLow(id)))));
                 }
             }
         }
 
-        if let Some(ev) = self.session.poll_event() {
-            return Ok(Some(Output::Event(ev)));
-        }
-
-        // Some polling needs to bubble up errors.
-        if let Some(ev) = self.session.poll_event_fallible(self.last_now)? {
-            return Ok(Some(Output::Event(ev)));
-        }
-
-        if let Some(e) = self.stats.as_mut().and_then(|s| s.poll_output()) {
-            return Ok(Some(match e {
-                StatsEvent::Peer(s) => Output::Event(Event::PeerStats(s)),
-                StatsEvent::MediaIngress(s) => Output::Event(Event::MediaIngressStats(s)),
-                StatsEvent::MediaEgress(s) => Output::Event(Event::MediaEgressStats(s)),
-            }));
-        }
-
-        if let Some(v) = self.ice.poll_transmit() {
-            return Ok(Some(Output::Transmit(v)));
-        }
-
-        if let Some(send) = &self.send_addr {
-            // These can only be sent after we got an ICE connection.
-            if let Some(contents) = self.dtls.poll_packet() {
-                let t = net::Transmit {
-                    proto: send.proto,
-                    source: send.source,
-                    destination: send.destination,
-                    contents,
-                };
-                return Ok(Some(Output::Transmit(t)));
-            }
-            if let Some(transmit) = self.poll_media() {
-                self.readiness.reached_media();
-                return Ok(Some(Output::Transmit(transmit)));
-            }
-        } else {
-            // Don't allow accumulated feedback to build up indefinitely
-            self.session.clear_feedback();
-        }
-
-        self.readiness.clear_events();
-
-        Ok(Some(Output::Timeout(self.poll_timeout())))
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The next packet of a burst of media: what [`Rtc::poll_output()`] would give, if the output
@@ -1940,12 +1962,20 @@ impl Rtc {
     fn poll_timeout(&mut self) -> Instant {
         if self.readiness.wants_timeout() {
             let stats_timeout = self.stats.as_mut().and_then(|s| s.poll_timeout());
-            let time_and_reason = (None, Reason::NotHappening)
-                .soonest((self.next_dtls_timeout, Reason::DTLS))
-                .soonest((self.ice.poll_timeout(), Reason::Ice))
+            if self.readiness.wants_connection_timeout() {
+                self.connection_timeout = (None, Reason::NotHappening)
+                    .soonest((self.next_dtls_timeout, Reason::DTLS))
+                    .soonest((self.ice.poll_timeout(), Reason::Ice))
+                    .soonest((self.sctp.poll_timeout(), Reason::Sctp))
+                    .soonest((self.chan.poll_timeout(&self.sctp), Reason::Channel));
+                if let (Some(at), _) = self.connection_timeout {
+                    self.connection_due = self.connection_due.min(at);
+                }
+                self.readiness.clear_connection_timeout();
+            }
+            let time_and_reason = self
+                .connection_timeout
                 .soonest(self.session.poll_timeout())
-                .soonest((self.sctp.poll_timeout(), Reason::Sctp))
-                .soonest((self.chan.poll_timeout(&self.sctp), Reason::Channel))
                 .soonest((stats_timeout, Reason::Stats));
 
             let time = time_and_reason.0.unwrap_or_else(not_happening);
@@ -2082,6 +2112,19 @@ impl Rtc {
         Ok(())
     }
 
+    /// Like [`Rtc::handle_input()`] of what was received, but leaves the clock where it is if that
+    /// is a report (RTCP) that asks for nothing: feedback of transport-wide congestion control,
+    /// receiver and sender reports. They are read at once, and what comes of them (an estimate) is
+    /// there with whatever else is done next; a receiver of media sends dozens of them a second.
+    ///
+    /// Returns true if something is to be done about it now: give the time, and poll for output.
+    pub fn handle_report(&mut self, recv_time: Instant, r: net::Receive) -> Result<bool, RtcError> {
+        if self.state == RtcState::Closed {
+            return Ok(false);
+        }
+        self.do_handle_receive(recv_time, r)
+    }
+
     /// Starts local shutdown.
     ///
     /// The `Rtc` instance schedules RTCP BYE, requests SCTP shutdown, and sends
@@ -2160,17 +2203,26 @@ impl Rtc {
             peer_bytes_rx,
             peer_bytes_tx,
             readiness,
+            connection_due,
             ..
         } = self;
 
-        // ICE is an external crate and can't be handed a `Wake`. Driving it can
-        // transmit and re-arm timers, so arm both on its behalf at the boundary.
-        ice.handle_timeout(now);
-        drop(readiness.wake());
+        // Media move the clock dozens of times a second, and the connection below them mostly
+        // has nothing to do then.
+        if readiness.wants_connection_timeout() || now >= *connection_due {
+            *connection_due = now + CONNECTION_STEP;
+            // ICE is an external crate and can't be handed a `Wake`. Driving it can
+            // transmit and re-arm timers, so arm both on its behalf at the boundary.
+            ice.handle_timeout(now);
+            drop(readiness.wake());
 
-        sctp.handle_timeout(now, &mut readiness.wake());
-        chan.handle_timeout(now, sctp, &mut readiness.wake());
-        session.handle_timeout(now, &mut readiness.wake())?;
+            sctp.handle_timeout(now, &mut readiness.wake());
+            chan.handle_timeout(now, sctp, &mut readiness.wake());
+        }
+        let mut wake = readiness.wake();
+        wake.only_session();
+        session.handle_timeout(now, &mut wake)?;
+        drop(wake);
 
         if let Some(stats) = stats {
             if stats.wants_timeout(now) {
@@ -2194,7 +2246,7 @@ impl Rtc {
 
                 // A stats snapshot surfaces as an event and re-arms the stats
                 // timer.
-                drop(readiness.wake());
+                readiness.wake().only_session();
                 stats.do_handle_timeout(&mut snapshot);
             }
         }
@@ -2202,9 +2254,11 @@ impl Rtc {
         Ok(())
     }
 
-    fn do_handle_receive(&mut self, recv_time: Instant, r: net::Receive) -> Result<(), RtcError> {
+    /// True if something is to be done about it now.
+    fn do_handle_receive(&mut self, recv_time: Instant, r: net::Receive) -> Result<bool, RtcError> {
         trace!("IN {:?}", r);
         use DatagramRecvInner::*;
+        let mut asks = true;
 
         let bytes_rx = match r.contents.inner {
             // TODO: stun is already parsed (depacketized) here
@@ -2247,13 +2301,21 @@ impl Rtc {
                 let _wake = readiness.wake();
                 dtls.handle_receive(dtls_packet)?;
             }
-            Rtp(rtp) => session.handle_rtp_receive(recv_time, rtp, &mut readiness.wake()),
-            Rtcp(rtcp) => session.handle_rtcp_receive(recv_time, rtcp, &mut readiness.wake()),
+            Rtp(rtp) => {
+                let mut wake = readiness.wake();
+                wake.only_session();
+                session.handle_rtp_receive(recv_time, rtp, &mut wake);
+            }
+            Rtcp(rtcp) => {
+                let mut wake = readiness.wake();
+                wake.only_session();
+                asks = session.handle_rtcp_receive(recv_time, rtcp, &mut wake);
+            }
         }
 
         let is_authentic = self.session.authentic() != authentic;
         self.follow(recv_time, from, is_authentic);
-        Ok(())
+        Ok(asks)
     }
 
     /// Sends to where the peer's media come from, where nothing has come from the address in use.

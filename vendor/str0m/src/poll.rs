@@ -27,6 +27,7 @@
 use std::ops::{Deref, DerefMut};
 
 use crate::Rtc;
+use crate::session::Session;
 
 /// A `&mut Rtc` handle that re-polls the tree when it is used mutably.
 ///
@@ -51,6 +52,12 @@ pub(crate) struct RtcMut<'a> {
 impl<'a> RtcMut<'a> {
     pub(crate) fn new(rtc: &'a mut Rtc) -> Self {
         RtcMut { rtc }
+    }
+
+    /// For what touches nothing but media: the connection below it need not be asked again.
+    pub(crate) fn session(&mut self) -> &mut Session {
+        self.rtc.readiness.wake().only_session();
+        &mut self.rtc.session
     }
 
     /// Begin a mutation whose re-poll can be narrowed *after the fact*.
@@ -154,6 +161,10 @@ pub(crate) struct Readiness {
     /// Everything that goes before media was polled, and had nothing to give, since the
     /// last wake.
     only_media: bool,
+    /// The connection (ICE, DTLS, SCTP, channels) may have something to give.
+    connection_events: bool,
+    /// A deadline of the connection may have moved.
+    connection_timeout: bool,
 }
 
 impl Readiness {
@@ -163,6 +174,8 @@ impl Readiness {
             events: true,
             timeout: true,
             only_media: false,
+            connection_events: true,
+            connection_timeout: true,
         }
     }
 
@@ -179,6 +192,19 @@ impl Readiness {
     /// The walk came as far as the media, and found nothing before it.
     pub(crate) fn reached_media(&mut self) {
         self.only_media = true;
+        self.connection_events = false;
+    }
+
+    pub(crate) fn wants_connection_events(&self) -> bool {
+        self.connection_events
+    }
+
+    pub(crate) fn wants_connection_timeout(&self) -> bool {
+        self.connection_timeout
+    }
+
+    pub(crate) fn clear_connection_timeout(&mut self) {
+        self.connection_timeout = false;
     }
 
     pub(crate) fn wants_timeout(&self) -> bool {
@@ -188,6 +214,7 @@ impl Readiness {
     pub(crate) fn clear_events(&mut self) {
         self.events = false;
         self.only_media = false;
+        self.connection_events = false;
     }
 
     pub(crate) fn clear_timeout(&mut self) {
@@ -200,6 +227,7 @@ impl Readiness {
             readiness: self,
             events: true,
             timeout: true,
+            connection: true,
         }
     }
 }
@@ -215,6 +243,7 @@ pub(crate) struct Wake<'a> {
     readiness: &'a mut Readiness,
     events: bool,
     timeout: bool,
+    connection: bool,
 }
 
 impl Wake<'_> {
@@ -229,6 +258,11 @@ impl Wake<'_> {
     pub(crate) fn no_timeout(&mut self) {
         self.timeout = false;
     }
+
+    /// Assert this path touched neither ICE, DTLS, SCTP nor channels.
+    pub(crate) fn only_session(&mut self) {
+        self.connection = false;
+    }
 }
 
 impl Drop for Wake<'_> {
@@ -236,6 +270,8 @@ impl Drop for Wake<'_> {
         self.readiness.events |= self.events;
         self.readiness.only_media &= !self.events;
         self.readiness.timeout |= self.timeout;
+        self.readiness.connection_events |= self.connection && self.events;
+        self.readiness.connection_timeout |= self.connection && self.timeout;
     }
 }
 
@@ -246,6 +282,8 @@ impl Readiness {
             events: false,
             timeout: false,
             only_media: false,
+            connection_events: false,
+            connection_timeout: false,
         }
     }
 }
@@ -348,7 +386,7 @@ mod tests {
                 let mut readiness = Readiness {
                     events,
                     timeout,
-                    only_media: false,
+                    ..Readiness::idle()
                 };
                 {
                     let mut wake = readiness.wake();

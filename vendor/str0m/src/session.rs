@@ -68,6 +68,9 @@ pub(crate) struct Session {
     /// What there was to tell of them is told. To be unset by what adds or changes one.
     pub medias_told: bool,
 
+    /// What was found of them last, for as long as they do not change.
+    probe_media: Option<Option<(Mid, Pt)>>,
+
     // The actual RTP encoded streams.
     pub streams: Streams,
 
@@ -187,6 +190,7 @@ impl Session {
             id,
             medias: vec![],
             medias_told: false,
+            probe_media: None,
             streams: Streams::new(enable_stats, *config.mtu.end(), config.pause_threshold),
             app: None,
             reordering_size_audio: config.reordering_size_audio,
@@ -369,7 +373,7 @@ impl Session {
         // sending media section has both a transport sequence extension and a
         // payload type supporting TWCC feedback. No prior media packet or RTX
         // stream is required. The Direct API uses its configured capabilities.
-        let probe_media = self.srtp_tx.as_ref().and_then(|_| self.probe_media());
+        let probe_media = if self.srtp_tx.is_some() { self.probe_media() } else { None };
         let do_probe = probe_media.is_some();
         let bwe = self.bwe.as_mut()?;
 
@@ -428,10 +432,15 @@ impl Session {
 
     // Use a negotiated PT and MID so browser transports can route the packet to
     // their receive-side congestion controller before discarding the empty payload.
-    fn probe_media(&self) -> Option<(Mid, Pt)> {
-        self.medias.iter().find_map(|media| {
+    fn probe_media(&mut self) -> Option<(Mid, Pt)> {
+        if let Some(found) = self.probe_media.filter(|_| self.medias_told) {
+            return found;
+        }
+        let found = self.medias.iter().find_map(|media| {
             Self::probe_pt(media, &self.codec_config, None).map(|pt| (media.mid(), pt))
-        })
+        });
+        self.probe_media = Some(found);
+        found
     }
 
     // A regular padding source needs feedback for its actual payload type;
@@ -514,15 +523,17 @@ impl Session {
         self.handle_rtp(now, header, message);
     }
 
-    pub fn handle_rtcp_receive(&mut self, now: Instant, message: &[u8], wake: &mut Wake) {
+    /// True if one of the reports asks for something to be done.
+    pub fn handle_rtcp_receive(&mut self, now: Instant, message: &[u8], wake: &mut Wake) -> bool {
         // According to spec, the outer enclosing SRTCP packet should always be a SR or RR,
         // even if it's irrelevant and empty.
         // In practice I'm not sure that is happening, because libWebRTC hates empty packets.
-        if self.handle_rtcp(now, message, wake).is_none() {
+        self.handle_rtcp(now, message, wake).unwrap_or_else(|| {
             // Missing keys or failed authentication: no reports reached the session.
             wake.no_events();
             wake.no_timeout();
-        }
+            false
+        })
     }
 
     fn mid_and_ssrc_for_header(&mut self, now: Instant, header: &RtpHeader) -> Option<(Mid, Ssrc)> {
@@ -931,7 +942,7 @@ impl Session {
         header.has_padding && header.ext_vals.rid.is_none() && has_rtx && is_expected_rid
     }
 
-    fn handle_rtcp(&mut self, now: Instant, buf: &[u8], wake: &mut Wake) -> Option<()> {
+    fn handle_rtcp(&mut self, now: Instant, buf: &[u8], wake: &mut Wake) -> Option<bool> {
         let srtp: &mut SrtpContext = self.srtp_rx.as_mut()?;
         let unprotected = srtp.unprotect_rtcp(buf)?;
         self.authentic = self.authentic.wrapping_add(1);
@@ -939,6 +950,7 @@ impl Session {
         Rtcp::read_packet(&unprotected, &mut self.feedback_rx);
         let mut need_configure_pacer = false;
         let mut may_move_timeout = false;
+        let mut asks = false;
 
         if let Some(raw_packets) = &mut self.raw_packets {
             for fb in &self.feedback_rx {
@@ -947,6 +959,7 @@ impl Session {
         }
 
         for fb in RtcpFb::from_rtcp(self.feedback_rx.drain(..)) {
+            asks |= fb.asks();
             if let RtcpFb::AppSpecificFeedback(asf) = fb {
                 self.pending_app_feedback = Some(AppSpecificFeedback {
                     sender_ssrc: asf.sender_ssrc,
@@ -1026,7 +1039,7 @@ impl Session {
             wake.no_timeout();
         }
 
-        Some(())
+        Some(asks)
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
@@ -1488,6 +1501,7 @@ impl Session {
     }
 
     pub fn remove_media(&mut self, mid: Mid) {
+        self.medias_told = false;
         self.medias.retain(|media| media.mid() != mid);
         self.streams.remove_streams_by_mid(mid);
     }
@@ -1515,7 +1529,7 @@ impl Session {
         self.pacer.set_pacing_rate(result.pacing_rate);
     }
 
-    fn has_active_outgoing_media(&self) -> bool {
+    fn has_active_outgoing_media(&mut self) -> bool {
         // Direct API media has no SDP remote payload list, so Media::disabled()
         // is not an availability check here. Use the same negotiated/configured
         // sending capabilities as probing, including TWCC feedback.

@@ -156,7 +156,6 @@ impl Shard {
                     slot.egress.on_late();
                     peer.conn.forget_resends(slot.mid);
                 }
-                peer.conn.is_behind = true;
                 if !peer.conn.touched {
                     peer.conn.touched = true;
                     self.touched.push(subscriber.key);

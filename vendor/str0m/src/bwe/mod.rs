@@ -189,7 +189,10 @@ impl SendSideBandwidthEstimator {
 
     /// Record a packet from a TWCC report.
     pub fn update<'t>(&mut self, records: impl Iterator<Item = &'t TwccSendRecord>, now: Instant) {
-        let send_records: Vec<_> = records.collect();
+        // A filtered iterator tells no lower bound: grown step by step, the list is allocated
+        // over and over.
+        let mut send_records = Vec::with_capacity(records.size_hint().1.unwrap_or(0).min(64));
+        send_records.extend(records);
         if send_records.is_empty() {
             return;
         }

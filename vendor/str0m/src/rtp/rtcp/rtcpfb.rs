@@ -30,6 +30,19 @@ impl RtcpFb {
         )
     }
 
+    /// Something is to be done about it, soon: it is no mere account of what was sent and received.
+    pub fn asks(&self) -> bool {
+        !matches!(
+            self,
+            RtcpFb::SenderInfo(_)
+                | RtcpFb::ReceptionReport(_)
+                | RtcpFb::DlrrItem(_)
+                | RtcpFb::Rrtr(_)
+                | RtcpFb::SourceDescription(_)
+                | RtcpFb::Twcc(_)
+        )
+    }
+
     pub fn from_rtcp<T: IntoIterator<Item = Rtcp>>(t: T) -> impl Iterator<Item = RtcpFb> {
         let mut q = Vec::new();
         let iter = t.into_iter();

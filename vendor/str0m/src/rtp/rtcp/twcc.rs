@@ -1289,7 +1289,11 @@ impl TwccSendRegister {
 
         // The queue is in seq order: find the report's first record by
         // binary search rather than walking every older record.
-        let Ok(first_index) = self.queue.binary_search_by_key(&first_seq_no, |r| r.seq()) else {
+        // Hardly ever is a number left out: mostly it is where it would be without such gaps.
+        let guess = first_seq_no.checked_sub(*head_seq).map(|ahead| ahead as usize);
+        let guess = guess.filter(|index| self.queue.get(*index).is_some_and(|r| r.seq() == first_seq_no));
+        let search = || self.queue.binary_search_by_key(&first_seq_no, |r| r.seq()).ok();
+        let Some(first_index) = guess.or_else(search) else {
             // Old report for which we no longer have any send records.
             return None;
         };
@@ -1445,6 +1449,12 @@ impl<'a> Iterator for TwccSendRecordsIter<'a> {
         self.index += 1;
 
         Some(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.range.end().checked_sub(*self.current);
+        let left = left.map_or(0, |left| left as usize + 1);
+        (left, Some(left))
     }
 }
 
