@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use str0m::media::Mid;
 use str0m::rtp::ExtensionValues;
 
 use crate::allocator::Reason;
@@ -171,7 +170,7 @@ impl Egress {
     }
 
     /// The packet for the receiver, or none if it does not get this one.
-    pub(crate) fn forward(&mut self, mid: Mid, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
+    pub(crate) fn forward(&mut self, formats: &[SendFormat], packet: &Incoming<'_>) -> Option<OutPacket> {
         let send = self.resolve(formats, packet.format)?;
         // What was overtaken is not of the next frame.
         if self.late && !packet.late && self.last_time != Some(packet.time) {
@@ -205,7 +204,7 @@ impl Egress {
             Verdict::Drop => return None,
         }
         let marker = self.filter(packet)?;
-        self.rewrite(mid, send, packet, marker)
+        self.rewrite(send, packet, marker)
     }
 
     /// Whether the packet belongs to the target layer of its encoding; none if not, else its marker.
@@ -287,7 +286,7 @@ impl Egress {
         });
     }
 
-    fn rewrite(&mut self, mid: Mid, send: SendFormat, packet: &Incoming<'_>, marker: bool) -> Option<OutPacket> {
+    fn rewrite(&mut self, send: SendFormat, packet: &Incoming<'_>, marker: bool) -> Option<OutPacket> {
         let (pt, payload) = match (packet.red, send.red) {
             // Inside, RED names the payload types of the publisher.
             (Some(inner), Some(red)) if inner == *send.pt => (red, packet.payload),
@@ -311,8 +310,6 @@ impl Egress {
             self.open = !marker && packet.format.codec != Codec::Opus;
         }
         Some(OutPacket {
-            now: packet.now,
-            mid,
             pt,
             seq: mapped.sequence,
             time,

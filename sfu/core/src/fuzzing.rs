@@ -178,7 +178,7 @@ impl Forwarding {
         let reading = Reading::new(&mut self.track, &arrival);
         let captured = self.clock.captured(now, packet.report, packet.timestamp, packet.codec.clock_rate());
         let incoming = reading.incoming(&arrival, self.publisher, captured);
-        self.egress.forward(Mid::from("0"), &self.formats, &incoming)
+        self.egress.forward(&self.formats, &incoming)
     }
 }
 

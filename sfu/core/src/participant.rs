@@ -128,8 +128,6 @@ pub(crate) struct PeerConfig {
 
 /// One packet for one slot.
 pub(crate) struct OutPacket {
-    pub now: Instant,
-    pub mid: Mid,
     pub pt: Pt,
     pub seq: u64,
     pub time: u32,
@@ -144,6 +142,22 @@ pub(crate) struct OutPacket {
     pub vp8: Option<Vp8Fields>,
     /// Bytes of padding.
     pub pad: u8,
+}
+
+impl OutPacket {
+    fn into_write(self) -> RtpWrite {
+        let patch = self.vp8.and_then(|fields| fields.patch(&self.payload));
+        let write = RtpWrite::new(self.pt, self.seq.into(), self.time, self.wallclock, self.payload)
+            .marker(self.marker)
+            .ext_vals(self.ext)
+            .csrc(&self.csrc)
+            .nackable(self.nackable)
+            .pad(self.pad);
+        match patch {
+            Some(patch) => write.vp8_patch(patch),
+            None => write,
+        }
+    }
 }
 
 /// The result of an offer.
@@ -565,29 +579,16 @@ impl Participant {
         }
     }
 
-    /// Queues a packet for one slot. Follow with [`Self::timeout`] and a drain, once for many packets. Returns true if
-    /// packets of this slot have waited for the pacer longer than anybody wants to see them.
+    /// Queues packets for one slot. Follow with [`Self::timeout`] and a drain. Returns true if packets of this slot have waited
+    /// for the pacer longer than anybody wants to see them.
     #[must_use]
-    pub(crate) fn write(&mut self, packet: OutPacket) -> bool {
+    pub(crate) fn write(&mut self, now: Instant, mid: Mid, packets: impl Iterator<Item = OutPacket>) -> bool {
         let Some(rtc) = self.rtc.as_mut() else { return false };
         let mut api = rtc.direct_api();
-        let Some(stream) = api.stream_tx_by_mid(packet.mid, None) else {
-            return false;
-        };
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else { return false };
+        packets.for_each(|packet| stream.write_rtp(packet.into_write()));
         let queued = if self.paced { stream.queue_info().and_then(|info| info.first_unsent()) } else { None };
-        let late = queued.is_some_and(|at| packet.now.saturating_duration_since(at) > PACER_PATIENCE);
-        let patch = packet.vp8.and_then(|fields| fields.patch(&packet.payload));
-        let mut write = RtpWrite::new(packet.pt, packet.seq.into(), packet.time, packet.wallclock, packet.payload)
-            .marker(packet.marker)
-            .ext_vals(packet.ext)
-            .csrc(&packet.csrc)
-            .nackable(packet.nackable)
-            .pad(packet.pad);
-        if let Some(patch) = patch {
-            write = write.vp8_patch(patch);
-        }
-        stream.write_rtp(write);
-        late
+        queued.is_some_and(|at| now.saturating_duration_since(at) > PACER_PATIENCE)
     }
 
     /// Tells the estimator what is of use: `sustain` is padded up to, to be ready for the next layer; `desired` is

@@ -131,6 +131,7 @@ impl Shard {
     }
 
     fn forward(&mut self, room: usize, track: usize, packets: &[(usize, usize, Kept)]) {
+        let now = self.now;
         // The publisher may have gone since.
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(track)) else { return };
         let mut first_keyframes: Vec<usize> = Vec::new();
@@ -140,26 +141,29 @@ impl Shard {
                 continue;
             }
             self.current = Some(subscriber.key);
-            let slot = &mut peer.member.slots[subscriber.slot];
-            for (.., packet) in packets {
+            let (conn, slot) = (&mut peer.conn, &mut peer.member.slots[subscriber.slot]);
+            let (mut forwarded, mut pictures) = (0, false);
+            let out = packets.iter().filter_map(|(.., packet)| {
                 let packet = packet.incoming();
-                let Some(out) = slot.egress.forward(slot.mid, &slot.formats, &packet) else {
-                    continue;
-                };
-                self.stats.rtp_forwarded += 1;
-                if packet.format.codec != Codec::Opus && !peer.conn.had_keyframe {
-                    peer.conn.had_keyframe = true;
-                    first_keyframes.push(subscriber.key);
-                }
-                if peer.conn.write(out) {
-                    self.stats.late_pictures += 1;
-                    slot.egress.on_late();
-                    peer.conn.forget_resends(slot.mid);
-                }
-                if !peer.conn.touched {
-                    peer.conn.touched = true;
-                    self.touched.push(subscriber.key);
-                }
+                let out = slot.egress.forward(&slot.formats, &packet)?;
+                forwarded += 1;
+                pictures |= packet.format.codec != Codec::Opus;
+                Some(out)
+            });
+            if conn.write(now, slot.mid, out) {
+                self.stats.late_pictures += 1;
+                slot.egress.on_late();
+                conn.forget_resends(slot.mid);
+            }
+            if forwarded == 0 {
+                continue;
+            }
+            self.stats.rtp_forwarded += forwarded;
+            if pictures && !std::mem::replace(&mut conn.had_keyframe, true) {
+                first_keyframes.push(subscriber.key);
+            }
+            if !std::mem::replace(&mut conn.touched, true) {
+                self.touched.push(subscriber.key);
             }
         }
         for key in first_keyframes {

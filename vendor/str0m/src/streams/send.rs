@@ -754,13 +754,16 @@ impl StreamTx {
         // A payload that is sent as it is, is not copied here.
         let shared = kind == NextPacketKind::Regular && pkt.vp8_patch.is_none() && pkt.pad == 0;
         let pad = usize::from(pkt.pad);
-        let room = MAX_HEADER + if shared { 0 } else { 2 + pad + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE) };
-        if buf.len() < room {
-            buf.resize(room, 0);
+        if buf.len() < MAX_HEADER {
+            buf.resize(MAX_HEADER, 0);
         }
 
         let header_len = header.write_to(buf, exts);
         assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
+        let room = header_len + 2 + pad + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE);
+        if !shared && buf.len() < room {
+            buf.resize(room, 0);
+        }
 
         let payload = shared.then(|| Arc::clone(&pkt.payload));
         let mut body_out = &mut buf[header_len..];
