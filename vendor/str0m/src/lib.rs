@@ -1696,7 +1696,10 @@ impl Rtc {
                 return Ok(Some(Output::Transmit(t)));
             }
             if let Some(transmit) = self.poll_media() {
-                self.readiness.reached_media();
+                // With each packet there would be an event for it, before the next one.
+                if !self.session.has_raw_packets() {
+                    self.readiness.reached_media();
+                }
                 return Ok(Some(Output::Transmit(transmit)));
             }
         } else {
@@ -2185,6 +2188,10 @@ impl Rtc {
 
         // Prevent time from going backwards.
         if now < self.last_now {
+            // What came in for the connection is looked at as soon as time goes on.
+            if self.readiness.wants_connection_timeout() {
+                self.connection_due = self.last_now;
+            }
             return Ok(());
         }
 

@@ -1225,6 +1225,10 @@ impl Session {
         }
     }
 
+    pub fn has_raw_packets(&self) -> bool {
+        self.raw_packets.is_some()
+    }
+
     pub fn is_rtp_closed(&self) -> bool {
         self.rtp_closing && self.feedback_tx.is_empty()
     }

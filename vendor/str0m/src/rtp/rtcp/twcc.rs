@@ -1289,7 +1289,7 @@ impl TwccSendRegister {
 
         // The queue is in seq order: find the report's first record by
         // binary search rather than walking every older record.
-        // Hardly ever is a number left out: mostly it is where it would be without such gaps.
+        // Without gaps in the numbers, it is as far behind the first one as it is later.
         let guess = first_seq_no.checked_sub(*head_seq).map(|ahead| ahead as usize);
         let guess = guess.filter(|index| self.queue.get(*index).is_some_and(|r| r.seq() == first_seq_no));
         let search = || self.queue.binary_search_by_key(&first_seq_no, |r| r.seq()).ok();
