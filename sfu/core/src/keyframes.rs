@@ -10,7 +10,6 @@ pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(crate) struct KeyframeGate {
     sent: Option<Instant>,
-    began: Option<Instant>,
     waiting: bool,
 }
 
@@ -18,10 +17,6 @@ impl KeyframeGate {
     /// Somebody needs a keyframe. True: send a request now. False: one is under way, or goes when its time has come.
     #[must_use]
     pub(crate) fn request(&mut self, now: Instant) -> bool {
-        if self.began == Some(now) {
-            // This one will do: it is yet to be forwarded. A layer that is switched on begins so.
-            return false;
-        }
         self.waiting = true;
         self.poll(now)
     }
@@ -37,8 +32,7 @@ impl KeyframeGate {
     }
 
     /// A keyframe began: nobody waits any more.
-    pub(crate) fn satisfied(&mut self, now: Instant) {
-        self.began = Some(now);
+    pub(crate) fn satisfied(&mut self) {
         self.waiting = false;
     }
 
@@ -79,19 +73,8 @@ mod tests {
         assert!(gate.request(start));
         assert!(!gate.poll(start + Duration::from_millis(499)));
         assert!(gate.poll(start + Duration::from_millis(500)));
-        gate.satisfied(start + Duration::from_millis(510));
+        gate.satisfied();
         assert!(!gate.poll(start + Duration::from_secs(9)));
         assert!(!gate.is_waiting());
-    }
-
-    #[test]
-    fn a_layer_that_begins_with_a_keyframe_is_asked_for_no_other() {
-        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
-        let start = Instant::now();
-        let mut gate = KeyframeGate::default();
-        gate.satisfied(start);
-        assert!(!gate.request(start));
-        assert!(!gate.is_waiting());
-        assert!(gate.request(start + Duration::from_millis(1)), "another receiver, later");
     }
 }

@@ -39,8 +39,8 @@ const MAX_PACER_TURNS: usize = 64;
 const PACER_STEP: Duration = Duration::from_micros(200);
 
 /// How much later than asked for the stack's idle look at its clocks may come: with the 25 ms that it asks for, more than
-/// from picture to picture and from report to report, so that mostly these come first. And how long it gets its exact
-/// deadlines after its pacer has counted time: a cluster of probes takes less.
+/// from picture to picture, so that mostly these come first. And how long it gets its exact deadlines after its pacer has
+/// counted time: a cluster of probes takes less.
 const LAZY: Duration = Duration::from_millis(25);
 const EXACT: Duration = Duration::from_millis(200);
 
@@ -182,6 +182,8 @@ pub(crate) struct Participant {
     pub way: Option<(Path, SocketAddr)>,
     /// In the shard's list of participants to run and drain.
     pub touched: bool,
+    /// Code of it panicked: the stack may be in any state.
+    pub broken: bool,
     /// The last estimate of the bandwidth towards it, in bits per second.
     pub estimate: Option<u64>,
     /// It acknowledges packets by transport-wide feedback, so that the stack estimates and probes.
@@ -218,6 +220,7 @@ impl Participant {
             had_keyframe: false,
             way: None,
             touched: false,
+            broken: false,
             estimate: None,
             has_twcc: false,
             measured: None,
@@ -384,7 +387,7 @@ impl Participant {
         match guarded(|| rtc.handle_report(now, receive)) {
             Ok(Ok(asks)) => Ok(asks || waits),
             Ok(Err(error)) => self.survive(&error).map(|()| true),
-            Err(()) => Err(CloseReason::Internal),
+            Err(()) => Err(self.broke()),
         }
     }
 
@@ -400,7 +403,7 @@ impl Participant {
         match guarded(|| rtc.handle_input(input)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => self.survive(&error),
-            Err(()) => Err(CloseReason::Internal),
+            Err(()) => Err(self.broke()),
         }
     }
 
@@ -412,6 +415,12 @@ impl Participant {
             _ if !alive => Err(CloseReason::DtlsFailed),
             _ => Ok(()),
         }
+    }
+
+    /// The stack panicked.
+    fn broke(&mut self) -> CloseReason {
+        self.broken = true;
+        CloseReason::Internal
     }
 
     /// Takes everything that the stack has to give. Returns when it wants to run next.
@@ -442,7 +451,7 @@ impl Participant {
                     transmits.push_back(transmit);
                     let burst = || transmits.extend(std::iter::from_fn(|| rtc.poll_burst()).take(MAX_TURNS));
                     if guarded(burst).is_err() {
-                        happenings.push(Happening::Ended(CloseReason::Internal));
+                        happenings.push(Happening::Ended(self.broke()));
                         return None;
                     }
                 }
@@ -454,7 +463,7 @@ impl Participant {
                     }
                 }
                 Err(()) => {
-                    happenings.push(Happening::Ended(CloseReason::Internal));
+                    happenings.push(Happening::Ended(self.broke()));
                     return None;
                 }
             }

@@ -299,11 +299,14 @@ impl Shard {
             Input::Relay { from, message } => shard.on_relay(from, message),
             Input::LinkLost(link) => shard.on_link_lost(link),
         });
-        while let Some(room) = self.demand.pop_first() {
-            self.tell_layers(room, Demand::More);
-            self.tell_demand(room, Demand::More);
-        }
-        self.tell_members();
+        self.current = None;
+        self.guarded(|shard| {
+            while let Some(room) = shard.demand.pop_first() {
+                shard.tell_layers(room, Demand::More);
+                shard.tell_demand(room, Demand::More);
+            }
+            shard.tell_members();
+        });
     }
 
     /// A command with this number will be answered later, when another shard has.
@@ -326,6 +329,9 @@ impl Shard {
 
     /// Ends the participant that a panic was about. If that fails too, it is taken out without ceremony.
     fn close_after_panic(&mut self, key: usize) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.conn.broken = true;
+        }
         let closed = catch_unwind(AssertUnwindSafe(|| self.close_peer(key, CloseReason::Internal)));
         if closed.is_err() {
             self.stats.panics += 1;

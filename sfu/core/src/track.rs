@@ -347,7 +347,7 @@ impl Track {
         let keyframe_start = keyframe_start && !late;
         layer.pulse.beat(&packet.beat(keyframe_start, info.profile));
         if keyframe_start {
-            layer.keyframes.satisfied(now);
+            layer.keyframes.satisfied();
         }
         let top = layer.meter.top().spatial;
         let height = layer.sources[0].reader.resolution(top).or(info.resolution).map(|(_, height)| height);

@@ -145,6 +145,31 @@ fn a_layer_that_is_switched_on_with_a_keyframe_is_asked_for_no_other() {
 }
 
 #[test]
+fn who_comes_to_a_layer_just_after_its_keyframe_was_forwarded_has_another_asked_for() {
+    let mut net = Net::new();
+    let publisher = net.add_simulcast("room", &RIDS);
+    let watching = net.add("room", Role::Member, false, (1, 1));
+    let member = net.add("room", Role::Member, false, (1, 1));
+    net.connect_all();
+    net.view(watching, 720);
+    net.view(member, 180);
+    for n in 0..120 {
+        RIDS.iter().zip([180, 360, 720]).for_each(|(rid, height)| {
+            net.write_layer(publisher, rid, height, n, n == 0 || n == 119, true);
+        });
+        if n < 119 {
+            net.run(FRAME);
+        }
+    }
+    let before = net.clients[publisher].keyframe_requests;
+    // They are forwarded, and the member wants another layer before time goes on.
+    assert!(!net.batch(publisher, 100).is_empty());
+    net.view(member, 720);
+    net.run(Duration::from_millis(20));
+    assert!(net.clients[publisher].keyframe_requests > before);
+}
+
+#[test]
 fn a_nack_for_what_was_never_sent_is_ignored() {
     let mut net = Net::new();
     let publisher = net.add("room", Role::Publisher, true, (0, 0));

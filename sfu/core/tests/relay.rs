@@ -593,6 +593,10 @@ fn who_lived_on_a_shard_that_is_gone_has_left_and_a_room_whose_home_is_gone_ends
     let told = net.notices_of(net.clients[members[2]].id).last();
     assert_eq!(told, Some(&Notice::Closed(CloseReason::Internal)));
     assert_eq!(known(&net, 2), 0);
+    let Some(Reply::Stats(stats)) = net.command_at(2, Command::Stats) else { panic!("no stats") };
+    assert_eq!(stats.panics, 0, "nothing panicked there");
+    net.run(100 * MS);
+    assert!(!net.clients[members[2]].rtc.is_alive(), "it was said goodbye to");
     net.place = 2;
     assert_eq!(net.join("room", Role::Member, "late").unwrap_err(), JoinError::Unavailable);
 }

@@ -136,10 +136,7 @@ impl Shard {
         let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(track)) else { return };
         let mut first_keyframes: Vec<usize> = Vec::new();
         for subscriber in &track.subscribers {
-            let peer = &mut self.peers[subscriber.key];
-            if !peer.conn.connected {
-                continue;
-            }
+            let Some(peer) = self.peers.get_mut(subscriber.key).filter(|peer| peer.conn.connected) else { continue };
             self.current = Some(subscriber.key);
             let (conn, slot) = (&mut peer.conn, &mut peer.member.slots[subscriber.slot]);
             let (mut forwarded, mut pictures) = (0, false);
@@ -150,13 +147,14 @@ impl Shard {
                 pictures |= packet.format.codec != Codec::Opus;
                 Some(out)
             });
-            if conn.write(now, slot.mid, out) {
+            let late = conn.write(now, slot.mid, out);
+            if forwarded == 0 {
+                continue;
+            }
+            if late {
                 self.stats.late_pictures += 1;
                 slot.egress.on_late();
                 conn.forget_resends(slot.mid);
-            }
-            if forwarded == 0 {
-                continue;
             }
             self.stats.rtp_forwarded += forwarded;
             if pictures && !std::mem::replace(&mut conn.had_keyframe, true) {
@@ -196,8 +194,11 @@ impl Shard {
         let Some(layer) = track.layers.get_mut(wanted.layer) else {
             return;
         };
-        if !layer.is_live(self.now) {
-            // It begins with a keyframe, or is asked again with the next look.
+        let begins = |(room, track, packet): &(usize, usize, Kept)| {
+            (*room, *track, packet.layer) == (wanted.room, wanted.track, wanted.layer) && packet.keyframe_start
+        };
+        if !layer.is_live(self.now) || self.batch.iter().any(begins) {
+            // It begins with a keyframe, or is asked again with the next look; or that one will do: it is yet to be forwarded.
             return;
         }
         if layer.keyframes.request(self.now) {

@@ -374,7 +374,7 @@ impl Shard {
             return;
         }
         *self.stats.closed.entry(reason_name(reason)).or_default() += 1;
-        self.stats.panics += u64::from(reason == CloseReason::Internal);
+        self.stats.panics += u64::from(self.peers[key].conn.broken);
         self.tell(key, Notice::Closed(reason));
         for slot in 0..self.peers[key].member.slots.len() {
             self.assign(key, slot, None);
@@ -387,7 +387,7 @@ impl Shard {
             self.events.push_back(Event::AddressReleased(address));
         }
         self.streams.remove(key);
-        if reason != CloseReason::Internal {
+        if !gone.conn.broken {
             gone.conn.close();
             gone.conn.drain(self.now, &mut Vec::new(), &mut self.transmits);
         }
