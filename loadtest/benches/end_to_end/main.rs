@@ -1,5 +1,6 @@
 //! What a forwarded packet costs the whole server, beside the least that any server must pay for it on this machine:
-//! `cargo bench -p weir-loadtest --bench end_to_end [-- --rounds N --seconds N --line TEXT]`.
+//! `cargo bench -p weir-loadtest --bench end_to_end [-- --rounds N --seconds N --line TEXT]`; and what one worker carries:
+//! `[-- --rooms N,N... --seconds N]`, rooms of one publisher with sound and ten viewers, so many at a time.
 //!
 //! Each round measures the floor (sealing 1200 bytes with AES-256-GCM, sending eight such in one call), then each line:
 //! a fresh server with one media worker, one publisher of 2.5 Mbps at 30 frames a second, and viewers over the network,
@@ -12,7 +13,7 @@ mod server;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use server::{Sample, run};
+use server::{Plan, Programs, Sample, run};
 
 /// One line of the table.
 struct Line {
@@ -34,6 +35,8 @@ struct Options {
     rounds: usize,
     measured: Duration,
     only: String,
+    /// None: costs are measured. Else how much one worker carries, with so many rooms.
+    rooms: Vec<u32>,
 }
 
 fn main() -> ExitCode {
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { rounds: 5, measured: Duration::from_secs(10), only: String::new() };
+    let mut options = Options { rounds: 5, measured: Duration::from_secs(10), only: String::new(), rooms: Vec::new() };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         // What cargo itself passes on.
@@ -60,7 +63,11 @@ fn options() -> Result<Options, String> {
             "--rounds" => options.rounds = number()? as usize,
             "--seconds" => options.measured = Duration::from_secs(u64::from(number()?)),
             "--line" => options.only = value,
-            _ => return Err(format!("{name} is not known: --rounds N, --seconds N, --line TEXT")),
+            "--rooms" => {
+                let rooms = value.split(',').map(|n| n.parse().ok().filter(|n| *n > 0)).collect::<Option<Vec<u32>>>();
+                options.rooms = rooms.ok_or_else(|| format!("--rooms {value}: numbers, as in 10,20"))?;
+            }
+            _ => return Err(format!("{name} is not known: --rounds N, --seconds N, --line TEXT, --rooms N,N")),
         }
     }
     Ok(options)
@@ -68,6 +75,39 @@ fn options() -> Result<Options, String> {
 
 fn measure(options: &Options) -> Result<(), String> {
     let programs = server::build()?;
+    if options.rooms.is_empty() { measure_costs(options, &programs) } else { measure_load(options, &programs) }
+}
+
+/// How much one worker carries, and what becomes of more.
+fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
+    println!("load {} at the beginning\n", load());
+    println!(
+        "| rooms | packets/s | worker busy | us/packet | video p50, p99, worst second's p99 ms | sound p50, p99 ms | \
+         shed pictures | dropped late, by the kernel |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for rooms in &options.rooms {
+        let plan = Plan { rooms: *rooms, viewers: 10, sound: true, transport_cc: true, measured: options.measured };
+        let s = run(programs, &plan)?;
+        println!(
+            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2} | {} | {}, {} |",
+            s.per_second,
+            s.busy,
+            s.micros,
+            s.p50_ms,
+            s.p99_ms,
+            s.worst_p99_ms,
+            s.sound_p50_ms,
+            s.sound_p99_ms,
+            s.shed,
+            s.dropped_late,
+            s.dropped_send
+        );
+    }
+    Ok(())
+}
+
+fn measure_costs(options: &Options, programs: &Programs) -> Result<(), String> {
     let lines: Vec<&Line> = LINES.iter().filter(|line| line.name.contains(&options.only)).collect();
     let mut floors = Vec::new();
     let mut samples: Vec<Vec<Sample>> = lines.iter().map(|_| Vec::new()).collect();
@@ -76,7 +116,9 @@ fn measure(options: &Options) -> Result<(), String> {
         eprintln!("round {round} of {}: floor {floor:.2} us, load {}", options.rounds, load());
         floors.push(floor);
         for (line, samples) in lines.iter().zip(&mut samples) {
-            let sample = run(&programs, line.viewers, line.transport_cc, options.measured)?;
+            let (viewers, transport_cc) = (line.viewers, line.transport_cc);
+            let plan = Plan { rooms: 1, viewers, sound: false, transport_cc, measured: options.measured };
+            let sample = run(programs, &plan)?;
             eprintln!("  {}: {:.2} us, {} packets/s", line.name, sample.micros, sample.per_second.round());
             samples.push(sample);
         }

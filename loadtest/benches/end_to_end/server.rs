@@ -15,6 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// From the last join to the first look: links are probed for some seconds.
 const SETTLE: Duration = Duration::from_secs(6);
 
+/// Who is there: rooms of one publisher of 2.5 Mbps at 30 frames a second.
+pub(crate) struct Plan {
+    pub(crate) rooms: u32,
+    /// Of each room.
+    pub(crate) viewers: u32,
+    /// Publishers send sound, too.
+    pub(crate) sound: bool,
+    /// Viewers tell by transport-wide feedback what has come.
+    pub(crate) transport_cc: bool,
+    /// How long is measured, after all have joined.
+    pub(crate) measured: Duration,
+}
+
 /// What one run has shown.
 pub(crate) struct Sample {
     /// Processor time a packet forwarded, in microseconds.
@@ -22,8 +35,21 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// Datagrams per call to send.
     pub(crate) run: f64,
+    /// The share of its time that the worker worked.
+    pub(crate) busy: f64,
+    /// Of video, from the publisher's sending to the viewer's kernel: medians over the seconds measured.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+    /// The 99th percentile of the worst second.
+    pub(crate) worst_p99_ms: f64,
+    /// Of sound, over the whole run.
+    pub(crate) sound_p50_ms: f64,
+    pub(crate) sound_p99_ms: f64,
+    /// Pictures left out at the end, for want of time.
+    pub(crate) shed: f64,
+    /// Video packets that were too late to be of use, and datagrams that the kernel did not take.
+    pub(crate) dropped_late: f64,
+    pub(crate) dropped_send: f64,
 }
 
 /// The programs under test.
@@ -57,50 +83,78 @@ pub(crate) fn build() -> Result<Programs, String> {
     Ok(Programs { weir: folder.join("weir"), tester: folder.join("weir-loadtest"), report })
 }
 
-/// One publisher to so many viewers, for that long.
-pub(crate) fn run(programs: &Programs, viewers: u32, transport_cc: bool, measured: Duration) -> Result<Sample, String> {
+/// Runs a fresh server with one media worker, and the load tester.
+pub(crate) fn run(programs: &Programs, plan: &Plan) -> Result<Sample, String> {
     let http = free_address()?;
     let mut server = Command::new(&programs.weir);
     server.args(["--http", &http.to_string(), "--media", "127.0.0.1:0", "--workers", "1"]);
-    server.env("WEIR_ROOMS_MAX_PARTICIPANTS", (viewers + 1).to_string());
+    server.env("WEIR_ROOMS_MAX_PARTICIPANTS", (plan.viewers + 1).to_string());
     let server = Running(quiet(&mut server).spawn().map_err(|error| format!("cannot start the server: {error}"))?);
-    let ramp = Duration::from_millis(u64::from(viewers) * 20);
-    let mut tester = Command::new(&programs.tester);
-    let length = ramp + SETTLE + measured + Duration::from_secs(2);
-    tester.args(["--url", &format!("http://{http}"), "--pid", &server.0.id().to_string()]);
-    tester.args(["--rooms", "1", "--members", "0", "--publishers", "1", "--viewers", &viewers.to_string()]);
-    tester.args(["--no-audio", "--layers", "f:1280x720:2500", "--view", "1280x720", "--slots", "1"]);
+    let all = plan.rooms * plan.viewers;
+    let ramp = Duration::from_millis(u64::from(all) * 20);
+    let length = ramp + SETTLE + plan.measured + Duration::from_secs(2);
+    let mut tester = tester(programs, plan, &format!("http://{http}"));
+    tester.args(["--pid", &server.0.id().to_string()]);
     tester.args(["--ramp", &format!("{}ms", ramp.as_millis()), "--duration", &format!("{}ms", length.as_millis())]);
-    tester.args(["--json", &programs.report.to_string_lossy()]);
-    if !transport_cc {
-        tester.arg("--no-transport-cc");
-    }
-    until(|| metrics(http).map(drop))?;
+    until(PATIENCE, || metrics(http).map(drop))?;
     let mut tester = Running(quiet(&mut tester).spawn().map_err(|e| format!("cannot start the load tester: {e}"))?);
-    let all = f64::from(viewers);
-    until(|| match value(&metrics(http)?, "weir_subscriptions") {
-        there if there >= all => Ok(()),
+    let begun = Instant::now();
+    until(ramp + PATIENCE, || match value(&metrics(http)?, "weir_subscriptions") {
+        there if there >= f64::from(all) => Ok(()),
         there => Err(format!("{there} of {all} viewers watch")),
     })?;
-    std::thread::sleep(SETTLE);
+    std::thread::sleep((ramp + SETTLE).saturating_sub(begun.elapsed()).max(SETTLE));
     let before = look(http, server.0.id())?;
-    std::thread::sleep(measured);
+    let from = begun.elapsed();
+    std::thread::sleep(plan.measured);
     let after = look(http, server.0.id())?;
+    let seconds = (from.as_secs_f64(), begun.elapsed().as_secs_f64());
     let ended = tester.0.wait().map_err(|error| error.to_string())?;
     if ended.code().is_none_or(|code| code > 1) {
         return Err(format!("the load tester failed: {ended}; its report is {}", programs.report.display()));
     }
     let report = std::fs::read(&programs.report).map_err(|error| error.to_string())?;
-    let report: Value = serde_json::from_slice(&report).map_err(|error| error.to_string())?;
-    let latency = |name: &str| report["summary"]["video_latency_ms"][name].as_f64().unwrap_or(f64::NAN);
+    let report = serde_json::from_slice(&report).map_err(|error| error.to_string())?;
+    Ok(sample(&before, &after, &report, seconds))
+}
+
+fn tester(programs: &Programs, plan: &Plan, url: &str) -> Command {
+    let mut tester = Command::new(&programs.tester);
+    tester.args(["--url", url, "--rooms", &plan.rooms.to_string(), "--members", "0", "--publishers", "1"]);
+    tester.args(["--viewers", &plan.viewers.to_string(), "--layers", "f:1280x720:2500", "--view", "1280x720"]);
+    tester.args(["--slots", "1", "--json", &programs.report.to_string_lossy()]);
+    if !plan.sound {
+        tester.arg("--no-audio");
+    }
+    if !plan.transport_cc {
+        tester.arg("--no-transport-cc");
+    }
+    tester
+}
+
+/// Of what the tester tells for each second, those between `from` and `to` count.
+fn sample(before: &Look, after: &Look, report: &Value, (from, to): (f64, f64)) -> Sample {
+    let rows = report["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let at = |row: &&Value| row["at_s"].as_f64().is_some_and(|at| at > from && at < to);
+    let rows: Vec<&Value> = rows.iter().filter(at).collect();
+    let of = |name: &str| rows.iter().filter_map(|row| row[name].as_f64()).collect::<Vec<f64>>();
+    let sound = |name: &str| report["summary"]["audio_latency_ms"][name].as_f64().unwrap_or(f64::NAN);
     let packets = after.forwarded - before.forwarded;
-    Ok(Sample {
+    let elapsed = (after.at - before.at).as_secs_f64();
+    Sample {
         micros: (after.spent - before.spent).as_secs_f64() * 1e6 / packets,
-        per_second: packets / (after.at - before.at).as_secs_f64(),
+        per_second: packets / elapsed,
         run: (after.sent - before.sent) / (after.calls - before.calls),
-        p50_ms: latency("p50"),
-        p99_ms: latency("p99"),
-    })
+        busy: (after.busy - before.busy) / elapsed,
+        p50_ms: crate::median(of("latency_p50_ms")),
+        p99_ms: crate::median(of("latency_p99_ms")),
+        worst_p99_ms: of("latency_p99_ms").into_iter().fold(f64::NAN, f64::max),
+        sound_p50_ms: sound("p50"),
+        sound_p99_ms: sound("p99"),
+        shed: after.shed,
+        dropped_late: after.dropped_late - before.dropped_late,
+        dropped_send: after.dropped_send - before.dropped_send,
+    }
 }
 
 fn quiet(command: &mut Command) -> &mut Command {
@@ -112,12 +166,12 @@ fn free_address() -> Result<SocketAddr, String> {
     listener.local_addr().map_err(|error| error.to_string())
 }
 
-fn until(mut holds: impl FnMut() -> Result<(), String>) -> Result<(), String> {
+fn until(patience: Duration, mut holds: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let begun = Instant::now();
     loop {
         match holds() {
             Ok(()) => return Ok(()),
-            Err(error) if begun.elapsed() > PATIENCE => return Err(format!("not within {PATIENCE:?}: {error}")),
+            Err(error) if begun.elapsed() > patience => return Err(format!("not within {patience:?}: {error}")),
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     }
@@ -130,6 +184,10 @@ struct Look {
     forwarded: f64,
     sent: f64,
     calls: f64,
+    busy: f64,
+    shed: f64,
+    dropped_late: f64,
+    dropped_send: f64,
 }
 
 fn look(http: SocketAddr, pid: u32) -> Result<Look, String> {
@@ -140,6 +198,10 @@ fn look(http: SocketAddr, pid: u32) -> Result<Look, String> {
         forwarded: value(&text, "weir_rtp_forwarded_total"),
         sent: value(&text, "weir_send_run_datagrams_sum"),
         calls: value(&text, "weir_send_run_datagrams_count"),
+        busy: value(&text, "weir_worker_busy_seconds_total"),
+        shed: value(&text, "weir_shed_slots"),
+        dropped_late: value(&text, "weir_dropped_late_total"),
+        dropped_send: value(&text, "weir_dropped_send_total"),
     })
 }
 

@@ -14,8 +14,10 @@ const CERTAIN: u32 = 3;
 const RELIEVED: f64 = 0.85;
 /// How much more of the pictures is left out for each look at a full worker, in thousandths.
 const MORE: u32 = 100;
-/// How much comes back for each look at a relieved one, in thousandths: slowly, for each picture begins with a keyframe.
-const LESS: u32 = 5;
+/// How much comes back after so many looks in a row at a relieved one, in thousandths: slowly, for each picture begins with a
+/// keyframe; and not with each look, since everybody's layers are chosen anew then.
+const LESS: u32 = 50;
+const PATIENCE: u32 = 10;
 
 /// How hard a worker has to work.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +45,8 @@ pub(crate) struct Overload {
     share: u32,
     /// How often in a row the worker was full.
     full: u32,
+    /// How often in a row it had time, since something came back.
+    relieved: u32,
     /// What comes in is too old to be shown.
     pub late: bool,
 }
@@ -53,9 +57,11 @@ impl Overload {
         self.late = pressure.late;
         let Some(busy) = pressure.busy else { return false };
         self.full = if pressure.is_full() { self.full + 1 } else { 0 };
+        self.relieved = if busy < RELIEVED { self.relieved.saturating_add(1) } else { 0 };
         if self.full >= CERTAIN {
             self.more()
-        } else if busy < RELIEVED && self.share > 0 {
+        } else if self.relieved >= PATIENCE && self.share > 0 {
+            self.relieved = 0;
             self.share = self.share.saturating_sub(LESS);
             true
         } else {
@@ -143,8 +149,9 @@ mod tests {
         let out = shed(&overload, true).len();
         assert!(!overload.on_pressure(Pressure { busy: Some(0.9), late: false }));
         assert_eq!(shed(&overload, true).len(), out);
-        for _ in 0..140 {
-            assert!(overload.on_pressure(EASY));
+        for step in 1..=14 {
+            (1..PATIENCE).for_each(|look| assert!(!overload.on_pressure(EASY), "step {step}, look {look}"));
+            assert!(overload.on_pressure(EASY), "step {step}");
         }
         assert!(overload.is_idle());
         assert!(!overload.on_pressure(EASY));

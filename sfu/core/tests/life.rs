@@ -145,6 +145,31 @@ fn a_layer_that_is_switched_on_with_a_keyframe_is_asked_for_no_other() {
 }
 
 #[test]
+fn who_hears_alone_is_sent_little_but_sound() {
+    let mut net = Net::new();
+    let speaker = net.add("room", Role::Member, true, (0, 0));
+    let listeners: Vec<usize> = (0..4).map(|_| net.add("room", Role::Member, false, (1, 1))).collect();
+    net.connect_all();
+    let counts = |net: &mut Net| {
+        let Some(Reply::Stats(stats)) = net.command(Command::Stats) else { panic!("no stats") };
+        (stats.rtp_forwarded, stats.datagrams_out)
+    };
+    let mut before = (0, 0);
+    for n in 0..750 {
+        if n == 500 {
+            before = counts(&mut net);
+        }
+        net.write_audio(speaker, n);
+        net.run(Duration::from_millis(20));
+    }
+    let after = counts(&mut net);
+    assert_eq!(after.0 - before.0, 250 * listeners.len() as u64, "all of the sound, of 5 s");
+    // Reports, and now and then a probe.
+    let others = (after.1 - before.1) - (after.0 - before.0);
+    assert!(others < 100 * listeners.len() as u64, "{others} others");
+}
+
+#[test]
 fn who_comes_to_a_layer_just_after_its_keyframe_was_forwarded_has_another_asked_for() {
     let mut net = Net::new();
     let publisher = net.add_simulcast("room", &RIDS);

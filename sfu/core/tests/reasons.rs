@@ -141,6 +141,29 @@ fn an_overloaded_worker_leaves_pictures_out_says_so_and_passes_all_sound_on() {
 }
 
 #[test]
+fn a_worker_without_time_for_pictures_neither_pads_nor_probes() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    (0..8).for_each(|_| _ = net.add("room", Role::Viewer, false, (1, 1)));
+    net.connect_all();
+    // Before any picture has shown what the links carry: the estimates are too low for it.
+    for _ in 0..15 {
+        net.shards[0].handle(net.now, Input::Pressure(Pressure { busy: Some(1.0), late: false }));
+    }
+    let mut sent = [0; 2];
+    for (second, sent) in sent.iter_mut().enumerate() {
+        for n in 0..90 {
+            net.write_parts(publisher, (second as u64 * 90 + n) * 9, &[1200; 9]);
+            net.run(FRAME);
+        }
+        let Some(Reply::Stats(stats)) = net.command(Command::Stats) else { panic!("no stats") };
+        assert_eq!(stats.rtp_forwarded, 0, "all are left out");
+        *sent = stats.datagrams_out;
+    }
+    assert!(sent[1] - sent[0] < 250, "in 3 s, to 8 viewers and a publisher who is told what came: {sent:?}");
+}
+
+#[test]
 fn pictures_that_waited_too_long_are_given_up_until_a_keyframe_and_nobody_asks_for_them_again() {
     let mut net = Net::new();
     let publisher = net.add("room", Role::Publisher, true, (0, 0));

@@ -76,6 +76,8 @@ impl Shard {
         let sustain = if allocation.desired > allocation.used { allocation.desired.min(carried) } else { 0 };
         let short = estimate.is_some_and(|e| e < ideal);
         let desired = if settled && short { allocation.desired } else { ideal.max(allocation.desired) };
+        // A worker that has no time for pictures has none to find out what the link would carry.
+        let (sustain, desired) = if self.overload.is_idle() { (sustain, desired) } else { (0, 0) };
         peer.conn.set_bandwidth_wanted(sustain, desired);
         peer.used = allocation.used;
         let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW_PERCENT) / 100);

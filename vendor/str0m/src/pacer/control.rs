@@ -2,10 +2,6 @@ use crate::rtp_::Bitrate;
 
 const PACING_FACTOR: f64 = 1.1;
 
-/// Automatic padding target when media is active. This maintains NAT bindings, RTX state,
-/// and allows ALR periodic probes to discover higher bandwidth.
-const PADDING_TARGET: Bitrate = Bitrate::bps(50_000);
-
 pub(crate) struct PacingResult {
     /// The bitrate at which the pacer may emit padding **when there is no media queued**.
     ///
@@ -36,9 +32,9 @@ impl PacerControl {
             // No padding during overuse
             Bitrate::ZERO
         } else if has_active_media {
-            // Sustain the requested minimum without exceeding estimated capacity.
-            // Keep the automatic target for NAT bindings and RTX state.
-            PADDING_TARGET.max(minimum).min(estimate)
+            // Sustain the requested minimum without exceeding estimated capacity. Nothing else
+            // is padded for: ICE and RTCP keep NAT bindings, and probes need no padding before.
+            minimum.min(estimate)
         } else {
             // No padding when no media is being sent
             Bitrate::ZERO
@@ -66,9 +62,9 @@ mod test {
         let c = PacerControl::new();
         let estimate = Bitrate::kbps(1_000);
 
-        let r = c.calculate(true, estimate, false, Bitrate::ZERO);
+        let r = c.calculate(true, estimate, false, Bitrate::kbps(400));
 
-        assert_eq!(r.padding_rate, PADDING_TARGET);
+        assert_eq!(r.padding_rate, Bitrate::kbps(400));
     }
 
     #[test]
@@ -103,11 +99,8 @@ mod test {
     }
 
     #[test]
-    fn automatic_padding_is_also_capped_by_estimate() {
-        let c = PacerControl::new();
-        for estimate in [Bitrate::ZERO, Bitrate::kbps(20)] {
-            let result = c.calculate(true, estimate, false, Bitrate::ZERO);
-            assert_eq!(result.padding_rate, estimate);
-        }
+    fn nothing_is_padded_that_nobody_asked_for() {
+        let r = PacerControl::new().calculate(true, Bitrate::kbps(1_000), false, Bitrate::ZERO);
+        assert_eq!(r.padding_rate, Bitrate::ZERO);
     }
 }
