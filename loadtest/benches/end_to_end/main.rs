@@ -1,6 +1,7 @@
 //! What a forwarded packet costs the whole server, beside the least that any server must pay for it on this machine:
 //! `cargo bench -p weir-loadtest --bench end_to_end [-- --rounds N --seconds N --line TEXT]`; and what one worker carries:
-//! `[-- --rooms N,N... --seconds N]`, rooms of one publisher with sound and ten viewers, so many at a time.
+//! `[-- --rooms N,N... --seconds N]`, rooms of one publisher with sound and ten viewers, so many at a time, with the server on
+//! one processor and the tester on another (`taskset`).
 //!
 //! Each round measures the floor (sealing 1200 bytes with AES-256-GCM, sending eight such in one call), then each line:
 //! a fresh server with one media worker, one publisher of 2.5 Mbps at 30 frames a second, and viewers over the network,
@@ -83,14 +84,21 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
     println!("load {} at the beginning\n", load());
     println!(
         "| rooms | packets/s | worker busy | us/packet | video p50, p99, worst second's p99 ms | sound p50, p99 ms | \
-         shed pictures | dropped late, by the kernel |"
+         viewers without a picture | pictures shed at the end | dropped late, by the kernel |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for rooms in &options.rooms {
-        let plan = Plan { rooms: *rooms, viewers: 10, sound: true, transport_cc: true, measured: options.measured };
+        let plan = Plan {
+            rooms: *rooms,
+            viewers: 10,
+            sound: true,
+            transport_cc: true,
+            measured: options.measured,
+            apart: true,
+        };
         let s = run(programs, &plan)?;
         println!(
-            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2} | {} | {}, {} |",
+            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2} | {} | {} | {}, {} |",
             s.per_second,
             s.busy,
             s.micros,
@@ -99,6 +107,7 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
             s.worst_p99_ms,
             s.sound_p50_ms,
             s.sound_p99_ms,
+            s.without_media,
             s.shed,
             s.dropped_late,
             s.dropped_send
@@ -117,7 +126,7 @@ fn measure_costs(options: &Options, programs: &Programs) -> Result<(), String> {
         floors.push(floor);
         for (line, samples) in lines.iter().zip(&mut samples) {
             let (viewers, transport_cc) = (line.viewers, line.transport_cc);
-            let plan = Plan { rooms: 1, viewers, sound: false, transport_cc, measured: options.measured };
+            let plan = Plan { rooms: 1, viewers, sound: false, transport_cc, measured: options.measured, apart: false };
             let sample = run(programs, &plan)?;
             eprintln!("  {}: {:.2} us, {} packets/s", line.name, sample.micros, sample.per_second.round());
             samples.push(sample);
