@@ -94,7 +94,7 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
             sound: true,
             transport_cc: true,
             measured: options.measured,
-            apart: true,
+            to_the_limit: true,
         };
         let s = run(programs, &plan)?;
         println!(
@@ -126,7 +126,8 @@ fn measure_costs(options: &Options, programs: &Programs) -> Result<(), String> {
         floors.push(floor);
         for (line, samples) in lines.iter().zip(&mut samples) {
             let (viewers, transport_cc) = (line.viewers, line.transport_cc);
-            let plan = Plan { rooms: 1, viewers, sound: false, transport_cc, measured: options.measured, apart: false };
+            let plan =
+                Plan { rooms: 1, viewers, sound: false, transport_cc, measured: options.measured, to_the_limit: false };
             let sample = run(programs, &plan)?;
             eprintln!("  {}: {:.2} us, {} packets/s", line.name, sample.micros, sample.per_second.round());
             samples.push(sample);
