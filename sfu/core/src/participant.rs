@@ -592,6 +592,11 @@ impl Participant {
     /// for the pacer longer than anybody wants to see them.
     #[must_use]
     pub(crate) fn write(&mut self, now: Instant, mid: Mid, packets: impl Iterator<Item = OutPacket>) -> bool {
+        // Whoever gets hold of a stream wakes it, and the stack with it: not where nothing is for this slot.
+        let mut packets = packets.peekable();
+        if packets.peek().is_none() {
+            return false;
+        }
         let Some(rtc) = self.rtc.as_mut() else { return false };
         let mut api = rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(mid, None) else { return false };
