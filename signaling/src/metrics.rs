@@ -108,6 +108,9 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("weir_dropped_late_total", "Video packets dropped: they waited for too long for a media worker.", |s| {
         s.dropped_late
     }),
+    ("weir_dropped_stale_total", "Packets dropped: resent by a publisher when nobody waited for them any more.", |s| {
+        s.dropped_stale
+    }),
     ("weir_keyframe_requests_received_total", "Keyframe requests of receivers, before merging.", |s| {
         s.keyframe_requests_in
     }),

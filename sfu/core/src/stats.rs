@@ -56,6 +56,8 @@ pub struct Stats {
     pub late_pictures: u64,
     /// Video packets of publishers dropped: they had waited for too long when the worker came to them.
     pub dropped_late: u64,
+    /// Packets dropped that publishers resent when nobody waited for them any more.
+    pub dropped_stale: u64,
     /// Slots whose picture is left out because the worker has no time for it.
     pub shed: u64,
     /// Keyframe requests of receivers, before merging.

@@ -28,6 +28,10 @@ const LEFT_BEHIND: Duration = Duration::from_millis(500);
 /// How long a publisher that was asked for a layer again has to send it: a round trip of a bad link, and what an encoder
 /// takes to begin. Until then the layer counts as live, or a slot would go down again and wait for it to settle.
 const RESUME: Duration = Duration::from_secs(1);
+/// How far behind the newest one a packet may be in its stream. After its network was away for some seconds, a publisher
+/// resends what it sent meanwhile: no receiver waits for that, but receivers take it for a link that delays by as much, and
+/// hold all later pictures back (measured in Chromium: two seconds, although a keyframe was there).
+const STALE: Duration = Duration::from_secs(1);
 
 /// One simulcast layer, or the only layer.
 #[derive(Debug, Default)]
@@ -55,18 +59,23 @@ struct Numbering {
     ssrc: Option<u32>,
     /// The highest sequence number so far.
     newest: Option<u64>,
+    /// Its RTP timestamp.
+    newest_time: u32,
     reader: FrameReader,
 }
 
 impl Numbering {
-    /// Takes note of a packet. True if it comes after one that follows it, or for the second time.
-    fn is_late(&mut self, seq: u64) -> bool {
+    /// Takes note of a packet. None: it comes in order. Else it comes after one that follows it, or for the second time: how
+    /// far it is behind the newest one, in units of its timestamps.
+    fn lag(&mut self, seq: u64, time: u32) -> Option<u32> {
         let late = self.newest.is_some_and(|newest| seq <= newest && newest - seq < HISTORY);
         if !late {
             // So far back, the numbers have begun anew.
-            self.newest = Some(seq);
+            (self.newest, self.newest_time) = (Some(seq), time);
+            return None;
         }
-        late
+        let behind = self.newest_time.wrapping_sub(time);
+        Some(if behind < 1 << 31 { behind } else { 0 })
     }
 }
 
@@ -106,8 +115,8 @@ impl Layer {
         self.meter.tick(elapsed);
     }
 
-    /// Makes the packet's SSRC the one read last. True if the packet is late.
-    fn enter_source(&mut self, packet: &Arrival<'_>) -> bool {
+    /// Makes the packet's SSRC the one read last. Some: the packet is late, see [`Numbering::lag`].
+    fn enter_source(&mut self, packet: &Arrival<'_>) -> Option<u32> {
         let known = self.sources.iter().position(|source| source.ssrc == Some(packet.source));
         if known != Some(0) {
             self.sources.swap(0, 1);
@@ -116,7 +125,7 @@ impl Layer {
             self.sources[0] = Numbering { ssrc: Some(packet.source), ..Numbering::default() };
             self.meter = LayerMeter::default();
         }
-        self.sources[0].is_late(packet.seq)
+        self.sources[0].lag(packet.seq, packet.time)
     }
 
     /// What the packet says of its frame. An error where that cannot be read, with the frame's id.
@@ -160,6 +169,8 @@ pub(crate) struct Seen {
     pub keyframe_start: bool,
     /// It comes after one of its SSRC that follows it, or for the second time.
     pub late: bool,
+    /// It is so late that nobody waits for it.
+    pub stale: bool,
     /// The picture has another size than before.
     pub resized: bool,
     /// The frame that it is a part of, where the stream tells, and its dependency descriptor.
@@ -322,7 +333,10 @@ impl Track {
         layer.last_packet = Some(now);
         layer.bytes += packet.payload.len() as u64;
         layer.report = packet.report;
-        let late = layer.enter_source(packet);
+        let lag = layer.enter_source(packet);
+        let late = lag.is_some();
+        let limit = STALE.as_secs_f64() * f64::from(packet.codec().clock_rate());
+        let stale = lag.is_some_and(|lag| f64::from(lag) > limit);
         if self.kind == MediaKind::Audio {
             let level = packet.ext.audio_level;
             if self.upstream.is_none() {
@@ -332,7 +346,7 @@ impl Track {
                 levels.into_iter().for_each(|levels| levels.push(level));
             }
             layer.pulse.beat(&packet.beat(false, None));
-            return Seen { keyframe_start: !late, late, resized: false, frame: None, unreadable: None };
+            return Seen { keyframe_start: !late, late, stale, resized: false, frame: None, unreadable: None };
         }
         let read = layer.read_frame(packet);
         let unreadable = read.as_ref().err().copied();
@@ -352,7 +366,7 @@ impl Track {
         let top = layer.meter.top().spatial;
         let height = layer.sources[0].reader.resolution(top).or(info.resolution).map(|(_, height)| height);
         let resized = height.is_some_and(|height| std::mem::replace(&mut layer.height, height) != height);
-        Seen { keyframe_start, late, resized, frame, unreadable }
+        Seen { keyframe_start, late, stale, resized, frame, unreadable }
     }
 
     /// The index of the layer with this RID. A RID that was not negotiated has none.

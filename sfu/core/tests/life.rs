@@ -42,6 +42,39 @@ fn a_publishers_ice_restart_does_not_interrupt_the_stream() {
 }
 
 #[test]
+fn what_a_publisher_resends_of_a_break_that_nobody_waits_for_goes_to_nobody() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewer = net.add("room", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    for n in 0..10 {
+        net.write_video(publisher, n, n == 0);
+        net.run(FRAME);
+    }
+    // Its network was away for two seconds, and the stream goes on with a keyframe.
+    net.run(60 * FRAME);
+    let times = |net: &Net| net.video_of(viewer).iter().map(|packet| packet.header.timestamp).collect::<Vec<_>>();
+    let before = times(&net);
+    let after_break = [70, 71, 72];
+    for n in after_break {
+        net.write_video(publisher, n, n == 70);
+        net.run(FRAME);
+    }
+    // What was sent meanwhile comes in after all: of two seconds ago, and of just now.
+    let (stale, late) = (12, 65);
+    for n in [stale, late] {
+        net.write_video(publisher, n, false);
+        net.run(FRAME);
+    }
+    let step = before[1].wrapping_sub(before[0]);
+    let frame_of = |time: u32| u64::from(time.wrapping_sub(before[0]) / step);
+    let got: Vec<u64> = times(&net)[before.len()..].iter().map(|time| frame_of(*time)).collect();
+    assert_eq!(got, [70, 71, 72, late], "nothing of two seconds ago");
+    let Some(Reply::Stats(stats)) = net.command(Command::Stats) else { panic!("no statistics") };
+    assert_eq!(stats.dropped_stale, 1);
+}
+
+#[test]
 fn a_mid_that_is_used_again_is_another_track() {
     let mut net = Net::new();
     let a = net.add("room", Role::Member, true, (1, 1));

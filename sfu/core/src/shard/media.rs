@@ -53,6 +53,10 @@ impl Shard {
             report,
         };
         let reading = Reading::new(track, &arrival);
+        if reading.seen.stale {
+            self.stats.dropped_stale += 1;
+            return;
+        }
         let captured = peer.clock.captured(now, report, arrival.time, arrival.codec().clock_rate());
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
         let mut incoming = reading.incoming(&arrival, peer.conn.id, captured);
