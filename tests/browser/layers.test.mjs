@@ -25,6 +25,8 @@ const OUT_OF_BREATH = 200;
 const IDLE = 0.1;
 /** How often a round is begun anew because the machine was too busy to encode or to show. */
 const ROUNDS = 3;
+/** How many rounds that count a figure is the median of, unless the first has all of them within their limits. */
+const OF = 3;
 
 // Low rates: a publisher whose own estimate of its link swings, because the machine is busy, still sends all of them.
 const simulcast = (scalabilityMode) =>
@@ -66,14 +68,18 @@ describe('layers', { skip: haveChromium ? false : 'Chromium is not installed' },
   });
 
   for (const setup of setups) {
-    test(setup.title, { timeout: 180_000 }, async (context) => {
+    test(setup.title, { timeout: 240_000 }, async (context) => {
       // A freeze while the publisher's encoder stood still, or the machine had no processor time left, says nothing of
       // the server: it is told, and the round is repeated.
+      const counted = [];
+      let busy = 0;
       for (let round = 1; ; round += 1) {
+        const last = busy >= ROUNDS - 1;
         const room = `${setup.codec}-${setup.encodings.length}-${round}`;
         const figure = await measure(browser, server, room, setup).catch((error) => {
           // Chromium leaves out what it takes its own link to be too narrow for, sometimes for long.
-          if (!(error instanceof NotSent) || round === ROUNDS) throw error;
+          if (!(error instanceof NotSent) || last) throw error;
+          busy += 1;
           context.diagnostic(`round ${round} does not count: ${error.message}`);
         });
         if (!figure) for (const page of await browser.pages()) if (page.url().startsWith(server.url)) await closePage(page);
@@ -81,16 +87,27 @@ describe('layers', { skip: haveChromium ? false : 'Chromium is not installed' },
         context.diagnostic(`${setup.title}: ${JSON.stringify(figure)}`);
         (figures[setup.title] ??= []).push(figure);
         const choked = Object.keys(figure.switches).filter((name) => isChoked(figure.switches[name]));
-        if (choked.length > 0 && round < ROUNDS) {
+        if (choked.length > 0 && !last) {
+          busy += 1;
           context.diagnostic(`round ${round} does not count: no encoder or no processor time at ${choked.join(', ')}`);
           continue;
         }
         // Loopback carries anything: where it looks narrow, a process stood still. Less is sent then, as it should be.
-        if (figure.why.some((reason) => reason.includes('estimate-too-low')) && round < ROUNDS) {
+        if (figure.why.some((reason) => reason.includes('estimate-too-low')) && !last) {
+          busy += 1;
           context.diagnostic(`round ${round} does not count: the link looked narrow`);
           continue;
         }
-        check(figure);
+        check({ ...figure, switches: {} });
+        counted.push(figure);
+        // How long a picture stands still is up to the two browsers, too: Chromium sends a keyframe of three layers in 50 to
+        // 200 ms, and its player waits for more after one that came slowly. One such figure in 50 is beyond the limit.
+        const over = lastingOver(counted);
+        if (counted.length < OF && over.length > 0) {
+          context.diagnostic(`round ${round} is not the last: ${over.join(', ')}`);
+          continue;
+        }
+        check(medians(counted));
         if (choked.length > 0) context.skip(`no round without a busy machine; the last at ${choked.join(', ')}`);
         break;
       }
@@ -116,6 +133,22 @@ describe('layers', { skip: haveChromium ? false : 'Chromium is not installed' },
 });
 
 const isChoked = ({ frozen, encoder, idle }) => frozen > FREEZE && (encoder > OUT_OF_BREATH || idle < IDLE);
+
+/** The switches at which a picture stood still for too long in a round of these, unless that was for want of time. */
+function lastingOver(figures) {
+  const over = (figure) => Object.entries(figure.switches).filter(([, still]) => still.frozen > FREEZE && !isChoked(still));
+  return figures.flatMap((figure) => over(figure).map(([name, { frozen }]) => `${name}: frozen for ${frozen} ms`));
+}
+
+/** The last of these, with how long pictures stood still as the median of all. */
+function medians(figures) {
+  const last = figures.at(-1);
+  const median = (name) => {
+    const sorted = figures.map(({ switches }) => switches[name]).sort((a, b) => a.frozen - b.frozen);
+    return sorted[Math.floor((sorted.length - 1) / 2)];
+  };
+  return { ...last, switches: Object.fromEntries(Object.keys(last.switches).map((name) => [name, median(name)])) };
+}
 
 function check(figure) {
   const { high, low, hidden, again, switches, upstream } = figure;
