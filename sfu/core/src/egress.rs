@@ -324,15 +324,15 @@ impl Egress {
         })
     }
 
-    /// The header extensions as the receiver gets them: the dependency descriptor counts on over switches, and names
+    /// The header extensions as the receiver gets them, if there are any: the dependency descriptor counts on over switches, and names
     /// the decode targets that the receiver still has.
-    fn rewrite_extensions(&mut self, mapped: Mapped, packet: &Incoming<'_>) -> Option<Arc<ExtensionValues>> {
-        let Some((_, Some(descriptor))) = packet.frame else { return Some(Arc::clone(packet.ext)) };
+    fn rewrite_extensions(&mut self, mapped: Mapped, packet: &Incoming<'_>) -> Option<Option<Arc<ExtensionValues>>> {
+        let Some((_, Some(descriptor))) = packet.frame else { return Some(packet.ext.cloned()) };
         let mut bytes = [0; dependency::MAX_LEN];
         let length = self.dependency.rewrite(mapped, descriptor, self.filter.allowed()?, &mut bytes)?;
-        let mut ext = ExtensionValues::clone(packet.ext);
+        let mut ext = packet.ext.map(|ext| ExtensionValues::clone(ext)).unwrap_or_default();
         ext.user_values.set(RawDescriptor::new(&bytes[..length])?);
-        Some(Arc::new(ext))
+        Some(Some(Arc::new(ext)))
     }
 
     /// The payload with its counters counting on: VP8 as a patch that is applied when the packet is written, VP9 in a

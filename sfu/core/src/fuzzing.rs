@@ -144,8 +144,12 @@ impl Forwarding {
             timestamp: out.time,
             marker: out.marker,
             payload,
-            descriptor: out.ext.user_values.get::<RawDescriptor>().map(|raw| raw.as_bytes().to_vec()),
-            audio_level: out.ext.audio_level,
+            descriptor: out
+                .ext
+                .as_ref()
+                .and_then(|ext| ext.user_values.get::<RawDescriptor>())
+                .map(|raw| raw.as_bytes().to_vec()),
+            audio_level: out.ext.as_ref().and_then(|ext| ext.audio_level),
             csrc: out.csrc.to_vec(),
             captured: out.wallclock,
         })

@@ -39,8 +39,8 @@ pub(crate) struct Reading {
     pub seen: Seen,
     descriptor: Option<Descriptor>,
     primary: Option<Arc<[u8]>>,
-    /// Shared by all who receive it, as the payload is.
-    ext: Arc<ExtensionValues>,
+    /// Shared by all who receive it, as the payload is. None: it has none.
+    ext: Option<Arc<ExtensionValues>>,
 }
 
 /// An incoming packet, read once for all who receive it.
@@ -68,7 +68,7 @@ pub(crate) struct Incoming<'a> {
     pub payload: &'a Arc<[u8]>,
     /// For receivers without RED: the primary payload.
     pub primary: Option<&'a Arc<[u8]>>,
-    pub ext: &'a Arc<ExtensionValues>,
+    pub ext: Option<&'a Arc<ExtensionValues>>,
     /// Contributing sources, at most 15.
     pub csrc: &'a [u32],
     /// When it was captured, by this shard's clock.
@@ -97,7 +97,7 @@ pub(crate) struct Kept {
     frame: Option<(FrameInfo, Option<dependency::Descriptor>)>,
     payload: Arc<[u8]>,
     primary: Option<Arc<[u8]>>,
-    ext: Arc<ExtensionValues>,
+    ext: Option<Arc<ExtensionValues>>,
     csrc: Box<[u32]>,
     captured: Instant,
     report: Option<SenderReport>,
@@ -123,7 +123,7 @@ impl Kept {
             frame: packet.frame.cloned(),
             payload: Arc::clone(packet.payload),
             primary: packet.primary.cloned(),
-            ext: Arc::clone(packet.ext),
+            ext: packet.ext.cloned(),
             csrc: packet.csrc.into(),
             captured: packet.captured,
             report: packet.report,
@@ -149,7 +149,7 @@ impl Kept {
             frame: self.frame.as_ref(),
             payload: &self.payload,
             primary: self.primary.as_ref(),
-            ext: &self.ext,
+            ext: self.ext.as_ref(),
             csrc: &self.csrc,
             captured: self.captured,
             report: self.report,
@@ -189,7 +189,7 @@ impl Reading {
                 None => (None, None),
             },
         };
-        Self { seen, descriptor, primary, ext: Arc::new(forwarded_extensions(packet.ext)) }
+        Self { seen, descriptor, primary, ext: forwarded_extensions(packet.ext).map(Arc::new) }
     }
 
     /// The packet for those who receive it. `captured` is when, by this shard's clock.
@@ -216,7 +216,7 @@ impl Reading {
             frame: self.seen.frame.as_ref(),
             payload: packet.payload,
             primary: self.primary.as_ref(),
-            ext: &self.ext,
+            ext: self.ext.as_ref(),
             csrc: packet.csrc,
             captured,
             report: packet.report,
@@ -237,9 +237,9 @@ impl Arrival<'_> {
     }
 }
 
-/// The header extensions that travel with a packet. What belongs to one hop only is left out: the stack sets its own
+/// The header extensions that travel with a packet, if there are any. What belongs to one hop only is left out: the stack sets its own
 /// MID, transport sequence number and send time.
-fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
+fn forwarded_extensions(values: &ExtensionValues) -> Option<ExtensionValues> {
     let mut forwarded = values.clone();
     forwarded.mid = None;
     forwarded.rid = None;
@@ -247,7 +247,7 @@ fn forwarded_extensions(values: &ExtensionValues) -> ExtensionValues {
     forwarded.transport_cc = None;
     forwarded.abs_send_time = None;
     forwarded.tx_time_offs = None;
-    forwarded
+    (forwarded != ExtensionValues::default()).then_some(forwarded)
 }
 
 #[cfg(test)]
@@ -277,10 +277,13 @@ mod tests {
             ..values.clone()
         };
         assert_ne!(format!("{came:?}"), end_to_end);
-        let forwarded = forwarded_extensions(&came);
+        let forwarded = forwarded_extensions(&came).expect("some");
         assert_eq!(format!("{forwarded:?}"), end_to_end);
         let descriptor = forwarded.user_values.get::<dependency::RawDescriptor>();
         assert_eq!(descriptor, values.user_values.get::<dependency::RawDescriptor>());
         assert!(descriptor.is_some());
+        let of_one_hop =
+            ExtensionValues { mid: Some(Mid::from("3")), transport_cc: Some(7), ..ExtensionValues::default() };
+        assert_eq!(forwarded_extensions(&of_one_hop), None);
     }
 }

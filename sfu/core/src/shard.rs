@@ -4,6 +4,7 @@
 mod admission;
 mod allocation;
 mod commands;
+mod deliveries;
 mod health;
 mod media;
 mod mirrors;
@@ -25,6 +26,7 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use str0m::ice::StunMessage;
 
+use self::deliveries::Deliveries;
 use self::paths::{Origin, RELAYED, of_family};
 use self::peer::{Mirror, Peer};
 use self::relays::Relays;
@@ -178,6 +180,8 @@ pub struct Shard {
     touched: Vec<usize>,
     /// Packets to forward at the end of the batch, with room and track.
     batch: Vec<(usize, usize, Kept)>,
+    /// Who gets what of the batch; nobody while it still grows.
+    deliveries: Deliveries,
     waiting: Vec<Waiting>,
     /// Rooms in which more layers may be wanted than publishers were told.
     demand: BTreeSet<usize>,
@@ -259,6 +263,7 @@ impl Shard {
             current: None,
             touched: Vec::new(),
             batch: Vec::new(),
+            deliveries: Deliveries::default(),
             waiting: Vec::new(),
             demand: BTreeSet::new(),
             relays: Relays::default(),
@@ -277,9 +282,10 @@ impl Shard {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
         self.current = None;
-        if !matches!(input, Input::Datagram { data, .. } if is_media(data)) && !self.batch.is_empty() {
+        let joins_batch = matches!(input, Input::Datagram { data, .. } if is_media(data)) && self.deliveries.is_empty();
+        while !joins_batch && !self.batch.is_empty() {
             // What came before it comes before it: it may change who gets what.
-            self.guarded(Self::forward_batch);
+            self.guarded(Self::write_batch);
         }
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),
@@ -358,9 +364,6 @@ impl Shard {
     /// The next thing to do outside; none when there is nothing left. Only [`Self::handle`] makes more.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        if !self.batch.is_empty() {
-            self.guarded(Self::forward_batch);
-        }
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(Output::Event(event));
@@ -374,10 +377,13 @@ impl Shard {
                 self.stats.bytes_out += transmit.contents.len() as u64;
                 return Some(Output::Transmit(transmit));
             }
-            if self.touched.is_empty() {
+            if !self.batch.is_empty() {
+                self.guarded(Self::forward_batch);
+            } else if !self.touched.is_empty() {
+                self.guarded(Self::settle);
+            } else {
                 return None;
             }
-            self.guarded(Self::settle);
         }
     }
 
@@ -414,7 +420,8 @@ impl Shard {
             }
             return;
         }
-        match conn.receive(now, receive) {
+        let taken = if is_media(data) { conn.receive_rtp(now, receive) } else { conn.receive(now, receive) };
+        match taken {
             Ok(()) => self.drain(key),
             Err(reason) => self.close_peer(key, reason),
         }
@@ -490,6 +497,14 @@ impl Shard {
     /// so that the buffers of what one gets are used again for the next.
     fn settle(&mut self) {
         let Some(key) = self.touched.pop() else { return };
+        // Some have been run since, with what a batch had for them.
+        if self.peers.get(key).is_some_and(|peer| peer.conn.touched) {
+            self.run(key);
+        }
+    }
+
+    /// Moves the clock of a participant's stack, and drains it.
+    fn run(&mut self, key: usize) {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.conn.touched = false;

@@ -343,3 +343,32 @@ fn a_publisher_is_seen_from_its_first_offer_on_and_never_beside_the_one_it_repla
         .collect();
     assert_eq!(told, [format!("+{old}"), format!("-{old}"), format!("+{new}")]);
 }
+
+#[test]
+fn each_packet_of_a_frame_has_numbers_of_its_own() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    let viewer = net.add("room", Role::Viewer, false, (1, 1));
+    net.connect_all();
+    const SIZES: [usize; 6] = [900, 900, 898, 900, 900, 700];
+    for frame in 0..20 {
+        net.write_parts(publisher, frame * SIZES.len() as u64, &SIZES);
+        net.run(FRAME);
+    }
+    let video = net.video_of(viewer);
+    assert_eq!(video.len(), 20 * SIZES.len());
+    assert!(video.windows(2).all(|w| *w[1].seq_no == *w[0].seq_no + 1), "sequence numbers");
+    let transport: Vec<u16> = video.iter().filter_map(|packet| packet.header.ext_vals.transport_cc).collect();
+    assert_eq!(transport.len(), video.len(), "all have transport-wide sequence numbers");
+    assert!(transport.windows(2).all(|w| (1..50).contains(&w[1].wrapping_sub(w[0]))), "which go up: {transport:?}");
+    assert!(transport.windows(2).filter(|w| w[1] == w[0] + 1).count() > video.len() / 2, "mostly by one");
+    assert!(video.iter().all(|packet| packet.header.ext_vals.abs_send_time.is_some()), "and send times");
+    for frame in video.chunks(SIZES.len()) {
+        assert!(frame.iter().all(|packet| packet.header.timestamp == frame[0].header.timestamp));
+        let last: Vec<bool> = frame.iter().map(|packet| packet.header.marker).collect();
+        assert_eq!(last, [false, false, false, false, false, true]);
+        let sizes: Vec<usize> = frame.iter().map(|packet| packet.payload.len()).collect();
+        assert_eq!(sizes, SIZES);
+        assert!((1..6).all(|part| frame[part].payload.ends_with(&[part as u8; 100])), "each with its own payload");
+    }
+}

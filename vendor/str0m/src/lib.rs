@@ -1950,6 +1950,37 @@ impl Rtc {
         Some(transmit)
     }
 
+    /// Sends RTP packets on the stream of this mid (without a rid) at once, each as a datagram that is given to
+    /// `send`: what writing them ([`StreamTx::write_rtp`][crate::rtp::StreamTx::write_rtp]), moving
+    /// the clock and polling for output would give, without asking everything else of this
+    /// session whether it has something to do. Its deadlines stay what they were.
+    ///
+    /// Returns false if what is left of `packets`, which may be all of them, may not go out now:
+    /// something is queued before it, the pacer holds it back, the bandwidth is being probed, or
+    /// there is no connection. Then it is to be written.
+    pub fn send_at_once(
+        &mut self,
+        now: Instant,
+        mid: Mid,
+        packets: impl Iterator<Item = crate::rtp::RtpWrite>,
+        mut send: impl FnMut(net::Transmit),
+    ) -> bool {
+        let Some(to) = self.send_addr.filter(|_| self.state == RtcState::Alive) else {
+            return false;
+        };
+        let peer_bytes_tx = &mut self.peer_bytes_tx;
+        let now = now.max(self.last_now);
+        self.session.send_at_once(now, mid, packets, |contents| {
+            *peer_bytes_tx += contents.len() as u64;
+            send(net::Transmit {
+                proto: to.proto,
+                source: to.source,
+                destination: to.destination,
+                contents,
+            });
+        })
+    }
+
     fn poll_media(&mut self) -> Option<net::Transmit> {
         let send = self.send_addr.as_ref()?;
         let contents = self.session.poll_datagram(self.last_now)?;
@@ -2115,13 +2146,15 @@ impl Rtc {
         Ok(())
     }
 
-    /// Like [`Rtc::handle_input()`] of what was received, but leaves the clock where it is if that
-    /// is a report (RTCP) that asks for nothing: feedback of transport-wide congestion control,
-    /// receiver and sender reports. They are read at once, and what comes of them (an estimate) is
-    /// there with whatever else is done next; a receiver of media sends dozens of them a second.
+    /// Like [`Rtc::handle_input()`] of what was received, but leaves the clock where it is.
     ///
-    /// Returns true if something is to be done about it now: give the time, and poll for output.
-    pub fn handle_report(&mut self, recv_time: Instant, r: net::Receive) -> Result<bool, RtcError> {
+    /// A report (RTCP) is read at once. Mostly it asks for nothing (feedback of transport-wide congestion
+    /// control, receiver and sender reports), and what comes of it, an estimate, is there with whatever
+    /// else is done next; a receiver of media sends dozens of them a second. Of an RTP packet, poll for output: its
+    /// event is there, and deadlines that it has moved. Not for STUN and DTLS.
+    ///
+    /// Returns true if something is to be done about it now.
+    pub fn handle_media(&mut self, recv_time: Instant, r: net::Receive) -> Result<bool, RtcError> {
         if self.state == RtcState::Closed {
             return Ok(false);
         }

@@ -39,7 +39,7 @@ use crate::rtp_::buffers;
 use crate::rtp_::{SealRtp, SrtpContext, Ssrc};
 use crate::rtp_::{TwccRecvRegister, TwccSendRegister};
 use crate::stats::StatsSnapshot;
-use crate::streams::{RtpPacket, StreamTimeoutConfig, Streams};
+use crate::streams::{Burst, RtpPacket, RtpWrite, StreamTimeoutConfig, Streams};
 use crate::util::{Soonest, SystemTimeExt, already_happened, not_happening};
 use crate::{Reason, net};
 use crate::{RtcConfig, RtcError};
@@ -1328,22 +1328,7 @@ impl Session {
             }
         }
 
-        let packet = SealRtp {
-            hlen: header_len,
-            ssrc,
-            sequence_number: *seq_no as u16,
-            srtp_index: *seq_no,
-        };
-        let protected = if let Some(payload) = payload {
-            srtp_tx.seal_rtp(buf, &payload, packet)
-        } else {
-            let mut sealed = buffers::take();
-            sealed.resize(sealed.len().max(header_len), 0);
-            sealed[..header_len].copy_from_slice(&buf[..header_len]);
-            let sealed = srtp_tx.seal_rtp(sealed, &buf[header_len..], packet);
-            buffers::give_back(buf);
-            sealed
-        };
+        let protected = seal(srtp_tx, buf, payload, header_len, ssrc, seq_no);
 
         if twcc_enabled {
             let packet_id = if let Some(cluster) = cluster_id {
@@ -1365,6 +1350,76 @@ impl Session {
         }
 
         Some(protected.into())
+    }
+
+    /// Sends packets of one stream at once, past the queue, as [`Session::poll_packet`] does
+    /// with those that are queued. False if what is left of `packets` may not go out now, which
+    /// may be all of them: those are to be queued.
+    pub fn send_at_once(
+        &mut self,
+        now: Instant,
+        mid: Mid,
+        mut packets: impl Iterator<Item = RtpWrite>,
+        mut send: impl FnMut(DatagramSend),
+    ) -> bool {
+        if self.rtp_closing || self.raw_packets.is_some() || !self.pacer.is_clear() {
+            return false;
+        }
+        let Some(srtp_tx) = self.srtp_tx.as_mut() else {
+            return false;
+        };
+        let Some(media) = self.medias.iter().find(|m| m.mid() == mid) else {
+            return false;
+        };
+        let Some(stream) = self.streams.clear_stream_tx(mid) else {
+            return false;
+        };
+        let exts = media.remote_extmap();
+        let twcc_enabled = exts.id_of(Extension::TransportSequenceNumber).is_some();
+        let mut burst = Burst {
+            now,
+            exts,
+            params: &self.codec_config,
+            block: None,
+        };
+        let is_paced = stream.is_paced();
+        self.pacer.begin_burst(now);
+        let mut size = 0;
+        let all_sent = loop {
+            if is_paced && !self.pacer.lets_pass() {
+                break false;
+            }
+            let Some(packet) = packets.next() else {
+                break true;
+            };
+            let mut buf = buffers::take();
+            let twcc_seq = self.twcc;
+            let twcc = twcc_enabled.then_some(&mut self.twcc);
+            let Some(receipt) = stream.send_at_once(packet, &mut burst, twcc, &mut buf) else {
+                buffers::give_back(buf);
+                continue;
+            };
+            let PacketReceipt {
+                ssrc,
+                header_len,
+                payload,
+                seq_no,
+                payload_size,
+                ..
+            } = receipt;
+            send(seal(srtp_tx, buf, payload, header_len, ssrc, seq_no).into());
+            if twcc_enabled {
+                self.twcc_tx_register
+                    .register_seq(TwccPacketId::new(twcc_seq), now, payload_size);
+            }
+            self.pacer.passed_by(now, payload_size.into());
+            size += payload_size;
+        };
+        if let Some(bwe) = self.bwe.as_mut() {
+            bwe.on_media_sent(size.into(), false, now);
+        }
+        self.media_bytes_tx += size as u64;
+        all_sent
     }
 
     pub fn poll_timeout(&mut self) -> (Option<Instant>, Reason) {
@@ -1627,6 +1682,33 @@ impl Session {
     pub fn is_connected(&self) -> bool {
         self.srtp_rx.is_some() && self.srtp_tx.is_some()
     }
+}
+
+/// Encrypts what [`StreamTx`] has written: the header in `buf`, and what goes behind it from there or from
+/// where the payload is.
+fn seal(
+    srtp_tx: &mut SrtpContext,
+    buf: Vec<u8>,
+    payload: Option<Arc<[u8]>>,
+    header_len: usize,
+    ssrc: Ssrc,
+    seq_no: SeqNo,
+) -> Vec<u8> {
+    let packet = SealRtp {
+        hlen: header_len,
+        ssrc,
+        sequence_number: *seq_no as u16,
+        srtp_index: *seq_no,
+    };
+    if let Some(payload) = payload {
+        return srtp_tx.seal_rtp(buf, &payload, packet);
+    }
+    let mut sealed = buffers::take();
+    sealed.resize(sealed.len().max(header_len), 0);
+    sealed[..header_len].copy_from_slice(&buf[..header_len]);
+    let sealed = srtp_tx.seal_rtp(sealed, &buf[header_len..], packet);
+    buffers::give_back(buf);
+    sealed
 }
 
 pub struct PacketReceipt {

@@ -18,6 +18,15 @@ const KEYFRAME_POLL: Duration = Duration::from_millis(100);
 /// The most packets that wait for the end of a batch.
 const MAX_BATCH: usize = 64;
 
+/// When what is written to a receiver is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// If nothing holds it back.
+    AtOnce,
+    /// With the receiver's next drain.
+    Later,
+}
+
 impl Shard {
     /// A media packet of a publisher.
     pub(super) fn on_rtp(&mut self, key: usize, mid: Mid, rid: Option<Rid>, packet: &RtpPacket) {
@@ -93,9 +102,13 @@ impl Shard {
                 self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
             }
         }
+        if !self.deliveries.is_empty() {
+            // What is being forwarded is not added to.
+            self.write_batch();
+        }
         self.batch.push((room, track, Kept::new(packet)));
         if self.batch.len() >= MAX_BATCH {
-            self.forward_batch();
+            self.write_batch();
         }
     }
 
@@ -117,33 +130,51 @@ impl Shard {
         }
     }
 
-    /// Writes the packets of a batch to those who get them, to one receiver after another: with hundreds of them, what is
-    /// kept of each does not stay in the processor's caches from packet to packet. They are drained afterwards.
+    /// Sends one receiver all that the batch has for it, and runs and drains it if that is due: one after another, so that
+    /// what is kept of each is in the processor's caches while it is worked with. Two passes over hundreds of them, one to
+    /// write and one to send, would find it gone the second time. Call again until the batch is empty.
     pub(super) fn forward_batch(&mut self) {
-        let about = self.current;
-        let mut batch = std::mem::take(&mut self.batch);
-        // Stable: those of one track stay in order.
-        batch.sort_by_key(|(room, track, _)| (*room, *track));
-        for of_track in batch.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            even_out(of_track);
-            self.forward(of_track[0].0, of_track[0].1, of_track);
+        if let Some(key) = self.write_next(Sending::AtOnce) {
+            self.run(key);
         }
-        batch.clear();
-        self.batch = batch;
+    }
+
+    /// Queues the packets of a batch for those who get them, who are run and drained later: nobody takes datagrams now, and
+    /// those of all receivers would be many.
+    pub(super) fn write_batch(&mut self) {
+        let about = self.current;
+        while !self.batch.is_empty() {
+            if let Some(key) = self.write_next(Sending::Later) {
+                self.touch(key);
+            }
+        }
         // A full batch is forwarded amid the work for a publisher: a panic in what is left of that is not about a receiver.
         self.current = about;
     }
 
-    fn forward(&mut self, room: usize, track: usize, packets: &[(usize, usize, Kept)]) {
+    /// Writes what the batch has for the next receiver. Returns whom there is more to do for. None as well if there was no next
+    /// one: then the batch is done.
+    fn write_next(&mut self, sending: Sending) -> Option<usize> {
+        if self.deliveries.is_empty() {
+            self.plan_deliveries();
+        }
         let now = self.now;
-        // The publisher may have gone since.
-        let Some(track) = self.rooms.get(room).and_then(|room| room.tracks.get(track)) else { return };
-        let mut first_keyframes: Vec<usize> = Vec::new();
-        for subscriber in &track.subscribers {
-            let Some(peer) = self.peers.get_mut(subscriber.key).filter(|peer| peer.conn.connected) else { continue };
-            self.current = Some(subscriber.key);
-            let (conn, slot) = (&mut peer.conn, &mut peer.member.slots[subscriber.slot]);
-            let (mut forwarded, mut pictures) = (0, false);
+        let Some(mine) = self.deliveries.next() else {
+            self.batch.clear();
+            return None;
+        };
+        let before = self.transmits.len();
+        let Self { batch, deliveries, peers, transmits, stats, current, .. } = self;
+        let key = deliveries.receiver(mine.clone());
+        let peer = peers.get_mut(key).filter(|peer| peer.conn.connected)?;
+        *current = Some(key);
+        let (mut forwarded, mut pictures) = (0, false);
+        for (slot, packets) in deliveries.of(mine) {
+            let packets = &batch[packets];
+            let shown = packets.first().map(|(_, track, _)| *track);
+            // An earlier receiver's news may have changed what this one shows, or have ended the track.
+            let Some(slot) = peer.member.slots.get_mut(slot).filter(|slot| slot.track == shown) else { continue };
+            let before = forwarded;
             let out = packets.iter().filter_map(|(.., packet)| {
                 let packet = packet.incoming();
                 let out = slot.egress.forward(&slot.formats, &packet)?;
@@ -151,26 +182,43 @@ impl Shard {
                 pictures |= packet.format.codec != Codec::Opus;
                 Some(out)
             });
-            let late = conn.write(now, slot.mid, out);
-            if forwarded == 0 {
-                continue;
-            }
-            if late {
-                self.stats.late_pictures += 1;
+            let at_once = (sending == Sending::AtOnce).then_some(&mut *transmits);
+            let late = peer.conn.write(now, slot.mid, out, at_once);
+            if late && forwarded > before {
+                stats.late_pictures += 1;
                 slot.egress.on_late();
-                conn.forget_resends(slot.mid);
-            }
-            self.stats.rtp_forwarded += forwarded;
-            if pictures && !std::mem::replace(&mut conn.had_keyframe, true) {
-                first_keyframes.push(subscriber.key);
-            }
-            if !std::mem::replace(&mut conn.touched, true) {
-                self.touched.push(subscriber.key);
+                peer.conn.forget_resends(slot.mid);
             }
         }
-        for key in first_keyframes {
+        stats.rtp_forwarded += forwarded;
+        let first_keyframe = pictures && !std::mem::replace(&mut peer.conn.had_keyframe, true);
+        let is_due = peer.conn.touched || peer.conn.is_due(now);
+        if first_keyframe {
             self.tell_milestone(key, Milestone::FirstKeyframe);
         }
+        if self.note_way(key, before) {
+            self.on_new_way(key);
+        }
+        (forwarded > 0 && is_due).then_some(key)
+    }
+
+    /// Sorts the batch by tracks, and lists who gets what of it.
+    fn plan_deliveries(&mut self) {
+        let Self { batch, deliveries, rooms, .. } = self;
+        // Stable: those of one track stay in order.
+        batch.sort_by_key(|(room, track, _)| (*room, *track));
+        let mut first = 0;
+        for of_track in batch.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            even_out(of_track);
+            let packets = first..first + of_track.len();
+            first = packets.end;
+            // The publisher may have gone since.
+            let track = rooms.get(of_track[0].0).and_then(|room| room.tracks.get(of_track[0].1));
+            for subscriber in track.into_iter().flat_map(|track| &track.subscribers) {
+                deliveries.push(subscriber.key, subscriber.slot, packets.clone());
+            }
+        }
+        deliveries.sort();
     }
 
     /// A receiver cannot decode what a slot gives it.
@@ -201,7 +249,8 @@ impl Shard {
         let begins = |(room, track, packet): &(usize, usize, Kept)| {
             (*room, *track, packet.layer) == (wanted.room, wanted.track, wanted.layer) && packet.keyframe_start
         };
-        if !layer.is_live(self.now) || self.batch.iter().any(begins) {
+        let is_coming = self.deliveries.is_empty() && self.batch.iter().any(begins);
+        if !layer.is_live(self.now) || is_coming {
             // It begins with a keyframe, or is asked again with the next look; or that one will do: it is yet to be forwarded.
             return;
         }

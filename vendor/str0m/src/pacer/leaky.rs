@@ -173,6 +173,33 @@ impl Pacer for LeakyBucketPacer {
 }
 
 impl LeakyBucketPacer {
+    /// Nothing is due, nothing is probed: a packet would be next, an unpaced one at once.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.next_poll_queue.is_none() && self.probe_queue.is_empty() && self.completed_probe.is_none()
+    }
+
+    /// Packets are about to be sent at once, past the queues.
+    pub(crate) fn begin_burst(&mut self, now: Instant) {
+        let elapsed = self.update_handle_time_and_get_elapsed(now);
+        self.clear_debt(elapsed);
+    }
+
+    /// The next paced packet of the burst need not wait: nobody else does, and the debt is no
+    /// more than a queue may have (as in `next_poll`).
+    pub(crate) fn lets_pass(&self) -> bool {
+        let rate = self.pacing_bitrate;
+        rate > Bitrate::ZERO
+            && self.media_debt / rate < PACING.min(MAX_BURST_SIZE / rate)
+            && self.queue_states.iter().all(|q| q.snapshot.packet_count == 0)
+    }
+
+    /// So many bytes of the burst were sent: they are owed as if they had been queued.
+    pub(crate) fn passed_by(&mut self, now: Instant, size: DataSize) {
+        self.last_emitted = Some(now);
+        self.media_debt = (self.media_debt + size).min(self.max_media_debt);
+        self.add_padding_debt(size);
+    }
+
     /// Picks the next queue without waiting for another `handle_timeout`, which would only
     /// find what the snapshot of the last one tells already: the same queues, one packet less.
     ///

@@ -47,6 +47,39 @@ impl PacerImpl {
         }
     }
 
+    /// Nothing is due, nothing is probed: a packet would be next, an unpaced one at once.
+    pub fn is_clear(&self) -> bool {
+        match self {
+            PacerImpl::Null(v) => v.is_clear(),
+            PacerImpl::LeakyBucket(v) => v.is_clear(),
+        }
+    }
+
+    /// Packets are about to be sent at once, past the pacer.
+    pub fn begin_burst(&mut self, now: Instant) {
+        match self {
+            PacerImpl::Null(_) => {}
+            PacerImpl::LeakyBucket(v) => v.begin_burst(now),
+        }
+    }
+
+    /// The next paced packet of the burst need not wait.
+    pub fn lets_pass(&self) -> bool {
+        match self {
+            PacerImpl::Null(_) => true,
+            PacerImpl::LeakyBucket(v) => v.lets_pass(),
+        }
+    }
+
+    /// So many bytes of the burst were sent.
+    pub fn passed_by(&mut self, now: Instant, size: DataSize) {
+        match self {
+            // It takes turns among queues, and nothing was queued.
+            PacerImpl::Null(_) => {}
+            PacerImpl::LeakyBucket(v) => v.passed_by(now, size),
+        }
+    }
+
     pub fn check_probe_complete(&mut self, now: Instant) -> Option<TwccClusterId> {
         match self {
             PacerImpl::Null(_) => None,

@@ -20,6 +20,12 @@ pub struct NullPacer {
     unsent_since: Option<Instant>,
 }
 
+impl NullPacer {
+    pub(crate) fn is_clear(&self) -> bool {
+        self.unsent_since.is_none() && self.queue_states.iter().all(|q| q.snapshot.packet_count == 0)
+    }
+}
+
 impl Pacer for NullPacer {
     fn set_pacing_rate(&mut self, _padding_bitrate: Bitrate) {
         // We don't care

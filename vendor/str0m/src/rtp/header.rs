@@ -52,7 +52,9 @@ pub(crate) struct TxHeader<'a> {
 }
 
 impl TxHeader<'_> {
-    pub(crate) fn write_to(&self, buf: &mut [u8], exts: &ExtensionMap) -> usize {
+    /// All that goes before the header extensions. Returns its length.
+    #[inline]
+    pub(crate) fn write_fixed(&self, buf: &mut [u8]) -> usize {
         assert!(self.csrc.len() <= 15, "CSRC count must be <= 15");
         buf[0] = 0b10_0_0_0000
             | if self.has_padding { 1 << 5 } else { 0 }
@@ -71,7 +73,11 @@ impl TxHeader<'_> {
             buf[offset..offset + 4].copy_from_slice(&csrc.to_be_bytes());
         }
 
-        let ext_start = 12 + self.csrc.len() * 4;
+        12 + self.csrc.len() * 4
+    }
+
+    pub(crate) fn write_to(&self, buf: &mut [u8], exts: &ExtensionMap) -> usize {
+        let ext_start = self.write_fixed(buf);
         let exts_form = exts.form(self.ext_vals);
         buf[ext_start..ext_start + 2].copy_from_slice(&exts_form.serialize());
 

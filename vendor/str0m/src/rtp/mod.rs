@@ -8,7 +8,7 @@ pub(crate) use seq_no_window::SeqNoWindow;
 mod ext;
 pub use ext::{AbsCaptureTime, UserExtensionValues, VideoOrientation};
 pub(crate) mod buffers;
-pub(crate) use ext::{AbsSendTime, HopValues};
+pub(crate) use ext::{AbsSendTime, ExtensionsForm, HopValues};
 pub use ext::{Extension, ExtensionMap, ExtensionSerializer, ExtensionValues};
 
 mod dir;

@@ -32,7 +32,7 @@ mod send_queue;
 mod send_stats;
 mod tx_streams;
 
-pub(crate) use send::{DEFAULT_RTX_CACHE_DURATION, DEFAULT_RTX_RATIO_CAP};
+pub(crate) use send::{Burst, DEFAULT_RTX_CACHE_DURATION, DEFAULT_RTX_RATIO_CAP};
 
 pub(crate) struct StreamTimeoutConfig<'a> {
     pub(crate) codecs: &'a CodecConfig,
@@ -744,6 +744,11 @@ impl Streams {
     /// What the queues had to tell the pacer, it was told.
     pub(crate) fn settle_queues(&mut self) {
         self.streams_tx.settle();
+    }
+
+    /// The stream of this mid, if a packet may be sent on it at once.
+    pub(crate) fn clear_stream_tx(&mut self, mid: Mid) -> Option<&mut StreamTx> {
+        self.streams_tx.clear_mut(mid)
     }
 
     pub(crate) fn stream_tx_by_midrid(&mut self, midrid: MidRid) -> Option<&mut StreamTx> {

@@ -16,7 +16,7 @@ use crate::pacer::QueueState;
 use crate::packet::Vp8Patch;
 use crate::rtp_::MidRid;
 use crate::rtp_::{Bitrate, Descriptions, ExtensionMap, ExtensionValues, Frequency};
-use crate::rtp_::{MAX_BLANK_PADDING_PAYLOAD_SIZE, Sdes, SdesType};
+use crate::rtp_::{Extension, ExtensionsForm, MAX_BLANK_PADDING_PAYLOAD_SIZE, Sdes, SdesType};
 use crate::rtp_::{HopValues, MediaTime, Mid, NackEntry, ReportList, Rtcp, RtpHeader, TxHeader};
 use crate::rtp_::{Pt, Rid, RtcpFb, SenderInfo, SenderReport, Ssrc};
 use crate::rtp_::{AbsSendTime, SRTP_BLOCK_SIZE, SeqNo};
@@ -185,6 +185,140 @@ pub struct StreamTx {
 
     /// What the header of a packet says that is sent now. All of a burst say the same.
     abs_send_time: (Instant, AbsSendTime),
+}
+
+/// What the packets of one stream share that are sent at once ([`StreamTx::send_at_once`]).
+pub(crate) struct Burst<'a> {
+    pub now: Instant,
+    pub exts: &'a ExtensionMap,
+    pub params: &'a [PayloadParams],
+    pub block: Option<HopBlock>,
+}
+
+/// The header extensions of a packet that has none but those of this hop: in a burst they
+/// differ by the transport-wide sequence number alone.
+pub(crate) struct HopBlock {
+    bytes: [u8; HopBlock::MOST],
+    len: usize,
+    /// Where the transport-wide sequence number is, if it is there.
+    twcc_at: Option<usize>,
+}
+
+impl HopBlock {
+    /// More than the identifiers, at 16 characters each, send time and number take.
+    const MOST: usize = 68;
+
+    /// Takes note of the extensions in this header, which has no contributing sources.
+    fn of(header: &[u8], exts: &ExtensionMap) -> Option<Self> {
+        const FIXED: usize = 12;
+        let block = header.get(FIXED..)?;
+        let mut bytes = [0; Self::MOST];
+        bytes.get_mut(..block.len())?.copy_from_slice(block);
+        if block[..2] != ExtensionsForm::OneByte.serialize() {
+            return None;
+        }
+        let id = exts.id_of(Extension::TransportSequenceNumber);
+        let mut at = 4;
+        let mut twcc_at = None;
+        while let Some(head) = block.get(at).filter(|head| **head != 0) {
+            if Some(head >> 4) == id {
+                twcc_at = Some(FIXED + at + 1);
+            }
+            at += 2 + usize::from(head & 0xf);
+        }
+        Some(Self { bytes, len: block.len(), twcc_at })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Writes a media packet as it is sent for the first time. Returns the length of its header,
+/// that of its body, and the body, if that can be encrypted from where it is: else it is
+/// behind the header.
+fn write_media(
+    pkt: &TxPacket,
+    ssrc: Ssrc,
+    hop: HopValues,
+    exts: &ExtensionMap,
+    block: &mut Option<HopBlock>,
+    buf: &mut Vec<u8>,
+) -> (usize, usize, Option<Arc<[u8]>>) {
+    if buf.len() < MAX_HEADER {
+        buf.resize(MAX_HEADER, 0);
+    }
+    let no_ext_vals;
+    let ext_vals = match &pkt.ext_vals {
+        Some(ext_vals) => &**ext_vals,
+        None => {
+            no_ext_vals = ExtensionValues::default();
+            &no_ext_vals
+        }
+    };
+    let header = TxHeader {
+        has_padding: pkt.pad > 0,
+        has_extension: true,
+        marker: pkt.marker,
+        payload_type: pkt.payload_type,
+        sequence_number: *pkt.seq_no as u16,
+        timestamp: pkt.time,
+        ssrc,
+        csrc: pkt.csrc(),
+        ext_vals,
+        hop,
+    };
+    let is_plain = pkt.ext_vals.is_none() && pkt.csrc.is_none();
+    let header_len = match block {
+        Some(block) if is_plain => {
+            let fixed = header.write_fixed(buf);
+            buf[fixed..fixed + block.len].copy_from_slice(block.bytes());
+            if let (Some(at), Some(number)) = (block.twcc_at, hop.transport_cc) {
+                buf[at..at + 2].copy_from_slice(&number.to_be_bytes());
+            }
+            fixed + block.len
+        }
+        _ => {
+            let header_len = header.write_to(buf, exts);
+            assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
+            if is_plain {
+                *block = HopBlock::of(&buf[..header_len], exts);
+            }
+            header_len
+        }
+    };
+
+    let pad = usize::from(pkt.pad);
+    let body_len = pkt.payload.len() + pad;
+    if pkt.vp8_patch.is_none() && pad == 0 {
+        // A payload that is sent as it is, is not copied here.
+        return (header_len, body_len, Some(Arc::clone(&pkt.payload)));
+    }
+    if buf.len() < header_len + body_len {
+        buf.resize(header_len + body_len, 0);
+    }
+    let body = &mut buf[header_len..header_len + body_len];
+    write_payload(pkt, body);
+    // media packets are sent unpadded unless asked for: the SRTP ciphers
+    // handle arbitrary body lengths (the CTR scratch alignment is internal
+    // to protect_rtp), and RTP-level padding breaks SFUs that
+    // re-marshal forwarded packets without it while keeping the P
+    // bit (observed with LiveKit -> Chrome, str0m issue #1014)
+    if pad > 0 {
+        // RFC 3550 section 5.1: the last byte counts them all.
+        body[body_len - pad..].fill(0);
+        body[body_len - 1] = pkt.pad;
+    }
+    buf.truncate(header_len + body_len);
+    (header_len, body_len, None)
+}
+
+fn write_payload(pkt: &TxPacket, out: &mut [u8]) {
+    let out = &mut out[..pkt.payload.len()];
+    match &pkt.vp8_patch {
+        Some(patch) => patch.copy_to(&pkt.payload, out),
+        None => out.copy_from_slice(&pkt.payload),
+    }
 }
 
 /// RTP packet data to enqueue on a direct RTP send stream.
@@ -507,6 +641,11 @@ impl StreamTx {
     ///
     /// The write command carries the RTP payload and optional RTP metadata.
     pub fn write_rtp(&mut self, rtp: RtpWrite) {
+        let packet = self.packet(rtp);
+        self.send_queue.push(packet);
+    }
+
+    fn packet(&mut self, rtp: RtpWrite) -> TxPacket {
         let RtpWrite {
             pt,
             seq_no,
@@ -534,7 +673,7 @@ impl StreamTx {
 
         self.rtp_and_wallclock = Some((time, wallclock));
 
-        let packet = TxPacket {
+        TxPacket {
             seq_no,
             time,
             payload_type: pt,
@@ -553,9 +692,7 @@ impl StreamTx {
             // in handle_timeout() we delegate to self.send_queue.handle_timeout() to mark the enqueued
             // timestamp of all packets that are about to be sent.
             timestamp: not_happening(),
-        };
-
-        self.send_queue.push(packet);
+        }
     }
 
     /// Nothing is queued, nor is there anything to tell.
@@ -586,6 +723,88 @@ impl StreamTx {
 
     pub(crate) fn padding_enabled(&self) -> bool {
         (self.ssrc.is_probe() || self.rtx.is_some()) && self.pt_for_padding.is_some()
+    }
+
+    /// A packet that is written now would be the next one to be sent.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.unpaced.is_some() && self.is_idle()
+    }
+
+    pub(crate) fn is_paced(&self) -> bool {
+        self.unpaced == Some(false)
+    }
+
+    /// Writes a packet into `buf` that is sent at once, past the queue, as
+    /// [`StreamTx::poll_packet`] does with those that are queued. Only where
+    /// [`StreamTx::is_clear`].
+    pub(crate) fn send_at_once(
+        &mut self,
+        rtp: RtpWrite,
+        burst: &mut Burst<'_>,
+        twcc: Option<&mut u64>,
+        buf: &mut Vec<u8>,
+    ) -> Option<PacketReceipt> {
+        let now = burst.now;
+        let mut pkt = self.packet(rtp);
+        pkt.timestamp = now;
+        let pt = pkt.payload_type;
+        let Some(param) = burst.params.iter().find(|p| p.pt() == pt || p.red() == Some(pt)) else {
+            warn!("Media is missing PT ({}) used in RTP packet", pt);
+            return None;
+        };
+        // As in poll_packet: RED is not resent.
+        if param.resend().is_some() && param.red() != Some(pt) {
+            self.pt_for_padding = Some(pt);
+        } else {
+            pkt.nackable = false;
+        }
+        self.clock_rate = Some(param.spec().rtp_clock_rate());
+
+        if self.abs_send_time.0 != now {
+            self.abs_send_time = (now, AbsSendTime::at(now));
+        }
+        let ext_vals = pkt.ext_vals.as_deref();
+        let mut hop = HopValues {
+            mid: ext_vals.and_then(|ext| ext.mid),
+            rid: ext_vals.and_then(|ext| ext.rid),
+            rid_repair: None,
+            abs_send_time: Some(self.abs_send_time.1),
+            transport_cc: twcc.map(|twcc| {
+                *twcc += 1;
+                (*twcc - 1) as u16
+            }),
+        };
+        if !self.remote_acked_ssrc {
+            hop.mid = Some(self.midrid.mid());
+            hop.rid = self.midrid.rid();
+        }
+        let (header_len, payload_size, payload) =
+            write_media(&pkt, self.ssrc, hop, burst.exts, &mut burst.block, buf);
+
+        let len = pkt.payload.len() as u64;
+        self.stats.update_packet_counts(len, false);
+        if let Some(h) = &mut self.stats.bytes_transmitted {
+            h.push(now, len);
+        }
+        if self.rtx_ratio_cap.is_some() {
+            // Of no interest here, but what is too old for it is forgotten with it.
+            self.rtx_ratio_downsampled(now);
+        }
+        let seq_no = pkt.seq_no;
+        self.last_sent_seq_no = seq_no;
+        self.last_used = now;
+        self.send_queue.passed_by(now);
+        if pkt.nackable {
+            self.rtx_cache.cache_sent_packet(pkt, now);
+        }
+        Some(PacketReceipt {
+            ssrc: self.ssrc,
+            header_len,
+            payload,
+            seq_no,
+            is_padding: false,
+            payload_size,
+        })
     }
 
     /// Writes the next packet into `buf`: all of it, or, if the receipt has a payload, only
@@ -738,85 +957,46 @@ impl StreamTx {
             *twcc += 1;
         }
 
-        let header = TxHeader {
-            has_padding,
-            has_extension: true,
-            marker: pkt.marker,
-            payload_type,
-            sequence_number: *seq_no as u16,
-            timestamp: pkt.time,
-            ssrc,
-            csrc: pkt.csrc(),
-            ext_vals,
-            hop,
-        };
-
-        // A payload that is sent as it is, is not copied here.
-        let shared = kind == NextPacketKind::Regular && pkt.vp8_patch.is_none() && pkt.pad == 0;
-        let pad = usize::from(pkt.pad);
-        if buf.len() < MAX_HEADER {
-            buf.resize(MAX_HEADER, 0);
-        }
-
-        let header_len = header.write_to(buf, exts);
-        assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
-        let room = header_len + 2 + pad + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE);
-        if !shared && buf.len() < room {
-            buf.resize(room, 0);
-        }
-
-        let payload = shared.then(|| Arc::clone(&pkt.payload));
-        let mut body_out = &mut buf[header_len..];
-
-        // For resends, the original seq_no is inserted before the payload.
-        let mut original_seq_len = 0;
-        if let NextPacketKind::Resend(orig_seq_no) = kind {
-            original_seq_len = RtpHeader::write_original_sequence_number(body_out, orig_seq_no);
-            body_out = &mut body_out[original_seq_len..];
-        }
-
-        let body_len = match kind {
-            NextPacketKind::Regular if shared => pkt.payload.len(),
-            NextPacketKind::Regular | NextPacketKind::Resend(_) => {
-                let body_len = pkt.payload.len();
-                if let Some(patch) = pkt.vp8_patch.as_ref() {
-                    patch.copy_to(pkt.payload.as_ref(), &mut body_out[..body_len]);
+        let (header_len, body_len, payload) = match kind {
+            NextPacketKind::Regular => write_media(pkt, ssrc, hop, exts, &mut None, buf),
+            NextPacketKind::Resend(_) | NextPacketKind::Blank(_) => {
+                let header = TxHeader {
+                    has_padding,
+                    has_extension: true,
+                    marker: pkt.marker,
+                    payload_type,
+                    sequence_number: *seq_no as u16,
+                    timestamp: pkt.time,
+                    ssrc,
+                    csrc: pkt.csrc(),
+                    ext_vals,
+                    hop,
+                };
+                if buf.len() < MAX_HEADER {
+                    buf.resize(MAX_HEADER, 0);
+                }
+                let header_len = header.write_to(buf, exts);
+                assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
+                let room = header_len + 2 + pkt.payload.len().max(MAX_BLANK_PADDING_PAYLOAD_SIZE);
+                if buf.len() < room {
+                    buf.resize(room, 0);
+                }
+                let body_len = if let NextPacketKind::Blank(len) = kind {
+                    RtpHeader::create_padding_packet(buf, header_len, len, SRTP_BLOCK_SIZE)
                 } else {
-                    body_out[..body_len].copy_from_slice(pkt.payload.as_ref());
-                }
-
-                // media packets are sent unpadded unless asked for: the SRTP ciphers
-                // handle arbitrary body lengths (the CTR scratch alignment is internal
-                // to protect_rtp), and RTP-level padding breaks SFUs that
-                // re-marshal forwarded packets without it while keeping the P
-                // bit (observed with LiveKit -> Chrome, str0m issue #1014)
-                let padding = if has_padding { pad } else { 0 };
-                if padding > 0 {
-                    // RFC 3550 section 5.1: the last byte counts them all.
-                    body_out[body_len..body_len + padding].fill(0);
-                    body_out[body_len + padding - 1] = pkt.pad;
-                }
-                body_len + original_seq_len + padding
-            }
-            NextPacketKind::Blank(len) => {
-                let len = RtpHeader::create_padding_packet(
-                    &mut buf[..],
-                    header_len,
-                    len,
-                    SRTP_BLOCK_SIZE,
-                );
-
-                if len == 0 {
+                    // The original seq_no is inserted before the payload.
+                    let body_out = &mut buf[header_len..];
+                    let inserted = RtpHeader::write_original_sequence_number(body_out, pkt.seq_no);
+                    write_payload(pkt, &mut body_out[inserted..]);
+                    inserted + pkt.payload.len()
+                };
+                if body_len == 0 {
                     return None;
                 }
-
-                len
+                buf.truncate(header_len + body_len);
+                (header_len, body_len, None)
             }
         };
-
-        if !shared {
-            buf.truncate(header_len + body_len);
-        }
 
         #[cfg(feature = "_internal_dont_use_log_stats")]
         {

@@ -82,6 +82,11 @@ impl SendQueue {
         Some(packet)
     }
 
+    /// A packet was sent that was not queued.
+    pub fn passed_by(&mut self, now: Instant) {
+        self.last_emitted = Some(now);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -1,4 +1,4 @@
-use crate::rtp_::{MidRid, Ssrc};
+use crate::rtp_::{Mid, MidRid, Ssrc};
 
 use super::StreamTx;
 
@@ -61,6 +61,20 @@ impl TxStreams {
         Some(self.wake(index))
     }
 
+    /// The stream, if a packet may be sent on it at once. It wakes only if it can send padding:
+    /// then it is the one that sent last.
+    pub(crate) fn clear_mut(&mut self, mid: Mid) -> Option<&mut StreamTx> {
+        let midrid = MidRid(mid, None);
+        let index = self.keys.iter().position(|(_, own)| midrid.special_equals(own))?;
+        if !self.streams[index].is_clear() {
+            return None;
+        }
+        if self.streams[index].padding_enabled() {
+            return Some(self.wake(index));
+        }
+        Some(&mut self.streams[index])
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &StreamTx> {
         self.streams.iter()
     }
@@ -115,7 +129,6 @@ mod test {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::rtp_::Mid;
     use crate::streams::RtpWrite;
 
     fn streams() -> TxStreams {
