@@ -1,6 +1,6 @@
 //! A packet's way from its publisher to those who receive it, and keyframe requests the other way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
@@ -70,14 +70,10 @@ impl Shard {
         let first = !std::mem::replace(&mut peer.conn.had_packet, true);
         let mut incoming = reading.incoming(&arrival, peer.conn.id, captured);
         let late = self.overload.late && track.kind == MediaKind::Video;
-        for downstream in track.downstream.iter().filter(|downstream| downstream.demand.has(layer)) {
-            let relayed = Packet { silenced: track.silenced, late, ..Packet::new(track.id, &arrival, captured) };
-            self.relays.outbox.push(downstream.link, relayed);
-            self.stats.relay_out += 1;
-        }
         if late || track.silenced {
             incoming.descriptor = None;
         }
+        self.give_to_shards((room_key, track_key), &arrival, captured, late);
         self.stats.dropped_late += u64::from(late);
         self.pass((room_key, track_key), &incoming, late);
         if is_back {
@@ -91,6 +87,16 @@ impl Shard {
             let track = &mut self.rooms[room_key].tracks[track_key];
             track.changed = true;
             track.announce |= new_format;
+        }
+    }
+
+    /// Gives a packet to the other shards that want its layer.
+    fn give_to_shards(&mut self, (room, track): (usize, usize), arrival: &Arrival<'_>, captured: Instant, late: bool) {
+        let track = &self.rooms[room].tracks[track];
+        for downstream in track.downstream.iter().filter(|downstream| downstream.demand.has(arrival.layer)) {
+            let relayed = Packet { silenced: track.silenced, late, ..Packet::new(track.id, arrival, captured) };
+            self.relays.outbox.push(downstream.link, relayed);
+            self.stats.relay_out += 1;
         }
     }
 
