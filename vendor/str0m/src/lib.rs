@@ -1981,6 +1981,15 @@ impl Rtc {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn set_send_addr_for_test(&mut self, to: SocketAddr) {
+        self.send_addr = Some(SendAddr {
+            proto: net::Protocol::Udp,
+            source: to,
+            destination: to,
+        });
+    }
+
     fn poll_media(&mut self) -> Option<net::Transmit> {
         let send = self.send_addr.as_ref()?;
         let contents = self.session.poll_datagram(self.last_now)?;

@@ -1920,6 +1920,80 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_at_once_is_what_would_be_queued_and_polled() {
+        use crate::media::MediaKind;
+        use crate::rtp::{ExtensionValues, RtpWrite};
+        use crate::{Input, Output, Rtc, net};
+
+        let now = Instant::now();
+        let to = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+        let new = || {
+            // Without estimates: the first timeout of a written packet would begin to probe.
+            let mut rtc = Rtc::builder().set_rtp_mode(true).build(now);
+            let profile = SrtpProfile::AEAD_AES_128_GCM;
+            let mat = KeyingMaterial::new(&vec![0; profile.keying_material_len()]);
+            let provider = crate::crypto::test_default_provider();
+            rtc.session.set_keying_material(mat, provider, profile, true);
+            rtc.set_send_addr_for_test(to);
+            let mut api = rtc.direct_api();
+            api.declare_media("vid".into(), MediaKind::Video);
+            api.declare_stream_tx(42.into(), Some(43.into()), "vid".into(), None)
+                .set_unpaced(true);
+            rtc.handle_input(Input::Timeout(now)).unwrap();
+            while !matches!(rtc.poll_output().unwrap(), Output::Timeout(_)) {}
+            rtc
+        };
+        let pt = new().codec_config().find(|p| p.spec().codec.is_video()).unwrap().pt();
+        let packets = || {
+            (0..6_u64).map(move |n| {
+                let payload = vec![n as u8; 900 + n as usize];
+                let packet = RtpWrite::new(pt, (100 + n).into(), 3000, now, payload)
+                    .marker(n == 5)
+                    .nackable(true);
+                match n {
+                    1 => packet.pad(7),
+                    2 => packet.csrc(&[1, 2]),
+                    3 => packet.ext_vals(ExtensionValues {
+                        video_content_type: Some(1),
+                        ..Default::default()
+                    }),
+                    _ => packet,
+                }
+            })
+        };
+        let later = now + Duration::from_millis(40);
+
+        let mut queued = new();
+        let mid = "vid".into();
+        let mut api = queued.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).unwrap();
+        packets().for_each(|packet| stream.write_rtp(packet));
+        let mut polled: Vec<Vec<u8>> = Vec::new();
+        let mut at = later;
+        while polled.len() < 6 {
+            queued.handle_input(Input::Timeout(at)).unwrap();
+            loop {
+                match queued.poll_output().unwrap() {
+                    // The sender report that is due with it goes first.
+                    Output::Transmit(transmit) if transmit.contents[1] == 200 => {}
+                    Output::Transmit(transmit) => polled.push(transmit.contents.into()),
+                    Output::Timeout(_) => break,
+                    Output::Event(_) => {}
+                }
+            }
+            at += Duration::from_micros(1);
+        }
+
+        let mut direct = new();
+        let mut sent: Vec<Vec<u8>> = Vec::new();
+        let send = |transmit: net::Transmit| sent.push(transmit.contents.into());
+        assert!(direct.send_at_once(later, mid, packets(), send));
+        assert_eq!(sent.len(), 6);
+        assert!(sent == polled, "the same datagrams");
+        assert_eq!(direct.session.twcc, queued.session.twcc);
+    }
+
+    #[test]
     fn un_red_rejects_a_primary_payload_type_mismatch() {
         let expected_primary_pt = Pt::new_with_value(111);
         let data = RedEncoder::encode(0, &[1, 2, 3], &[]);

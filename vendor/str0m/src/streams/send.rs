@@ -716,7 +716,7 @@ impl StreamTx {
     }
 
     #[cfg(test)]
-    pub(crate) fn send_at_once(&mut self, now: Instant) {
+    pub(crate) fn send_queued(&mut self, now: Instant) {
         self.send_queue.handle_timeout(now);
         while self.send_queue.pop(now).is_some() {}
     }

@@ -148,7 +148,7 @@ mod test {
     fn write(streams: &mut TxStreams, ssrc: u32, now: Instant) {
         let stream = streams.get_mut(&ssrc.into()).unwrap();
         stream.write_rtp(RtpWrite::new(96.into(), 1.into(), 0, now, vec![0; 10]));
-        stream.send_at_once(now);
+        stream.send_queued(now);
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod test {
         streams.settle();
         assert_eq!(awake(&streams), [1, 2], "it has a packet queued");
         assert_eq!(streams.awake_mut().map(|s| *s.ssrc()).collect::<Vec<_>>(), [1, 2]);
-        streams.find_mut(midrid).unwrap().send_at_once(start);
+        streams.find_mut(midrid).unwrap().send_queued(start);
         streams.settle();
         assert_eq!(awake(&streams), [1]);
     }
