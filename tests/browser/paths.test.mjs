@@ -36,9 +36,17 @@ for (const [name, have, launch] of [
     });
 
     await t.test('every way works', async (t) => {
-      const page = await newPage(browser);
-      const found = await lookByPage(page, server.url, makeToken('doctor', 'ann', '--publish', '--subscribe'));
-      for (const [path, { text }] of Object.entries(found)) t.diagnostic(`${path}: ${text.replaceAll('\n', ' | ')}`);
+      let page;
+      const look = async () => {
+        if (page) await closePage(page);
+        page = await newPage(browser);
+        const seen = await lookByPage(page, server.url, makeToken('doctor', 'ann', '--publish', '--subscribe'));
+        for (const [path, { text }] of Object.entries(seen)) t.diagnostic(`${path}: ${text.replaceAll('\n', ' | ')}`);
+        return seen;
+      };
+      let found = await look();
+      // A browser that had no processor time for its checks is asked once more; what is shut stays shut.
+      if (failing(found).length > 0) found = await look();
       await page.screenshot({ path: join(OUT, `paths-${name}.png`), fullPage: true });
       assert.deepEqual(failing(found), []);
       assert.deepEqual(Object.keys(found), ['HTTP', 'WebSocket', 'UDP, IPv4', 'TCP, IPv4', 'TURN, TCP', 'TURN, UDP']);
