@@ -324,7 +324,8 @@ impl Egress {
         })
     }
 
-    /// The header extensions as the receiver gets them, if there are any: the dependency descriptor counts on over switches, and names
+    /// The header extensions as the receiver gets them, if there are any; none at all where the packet is of no use to it.
+    /// The dependency descriptor counts on over switches, and names
     /// the decode targets that the receiver still has.
     fn rewrite_extensions(&mut self, mapped: Mapped, packet: &Incoming<'_>) -> Option<Option<Arc<ExtensionValues>>> {
         let Some((_, Some(descriptor))) = packet.frame else { return Some(packet.ext.cloned()) };

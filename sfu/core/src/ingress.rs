@@ -237,7 +237,9 @@ impl Arrival<'_> {
     }
 }
 
-/// The header extensions that travel with a packet, if there are any. What belongs to one hop only is left out: the stack sets its own
+/// The header extensions that travel with a packet, if there are any.
+///
+/// What belongs to one hop only is left out: the stack sets its own
 /// MID, transport sequence number and send time.
 fn forwarded_extensions(values: &ExtensionValues) -> Option<ExtensionValues> {
     let mut forwarded = values.clone();
