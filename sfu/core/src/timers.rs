@@ -1,7 +1,6 @@
 //! The deadline queue of a shard. Every wake-up has a name.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// What a deadline is for. The number is the participant's key in the shard.
@@ -28,30 +27,27 @@ impl Timer {
     }
 }
 
-/// So many entries of the heap may be out of date before it is made anew, beside as many as are in force.
-const LITTER: usize = 64;
-
 /// The deadline of one timer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Deadline {
     at: Option<Instant>,
-    /// Its earliest entry in the heap.
+    /// Its entry in the queue: not later than `at`.
     queued: Option<Instant>,
 }
 
 /// At most one deadline per timer; setting it again moves it.
 ///
-/// A stack's deadline moves with every batch, and mostly to later. That only takes note of the new one: the heap's entry
-/// is looked at again when its time has come. The first entry of the heap is in force always.
+/// A stack's deadline moves with every batch, and mostly to later. That only takes note of the new one: the queue's entry
+/// is looked at again when its time has come. The first entry of the queue is in force always, and each timer has one at
+/// most: a queue that keeps what is out of date must be cleared of it, and deadlines that go to and fro between the same
+/// two instants have once kept a worker busy with just that.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+    queue: BTreeSet<(Instant, Timer)>,
     stacks: Vec<Deadline>,
     connects: Vec<Deadline>,
     tick: Deadline,
     keyframes: Deadline,
-    /// How many timers have a deadline.
-    count: usize,
 }
 
 impl Timers {
@@ -59,23 +55,21 @@ impl Timers {
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
         let deadline = self.deadline_mut(timer);
         let old = deadline.at.replace(at);
-        let earlier = deadline.queued.is_none_or(|queued| at < queued);
-        if earlier {
-            deadline.queued = Some(at);
+        if deadline.queued.is_some_and(|queued| queued <= at) {
+            if old != Some(at) {
+                self.settle_first(timer);
+            }
+            return;
         }
-        self.count += usize::from(old.is_none());
-        if earlier {
-            self.heap.push(Reverse((at, timer)));
-            self.tidy();
-        } else if old != Some(at) {
-            self.settle_first(timer);
+        if let Some(queued) = deadline.queued.replace(at) {
+            self.queue.remove(&(queued, timer));
         }
+        self.queue.insert((at, timer));
     }
 
     /// Forgets a deadline.
     pub(crate) fn clear(&mut self, timer: Timer) {
         if self.deadline_mut(timer).at.take().is_some() {
-            self.count -= 1;
             self.settle_first(timer);
         }
     }
@@ -87,7 +81,7 @@ impl Timers {
 
     /// Takes the earliest deadline that is due.
     pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
-        let &Reverse((at, timer)) = self.heap.peek()?;
+        let &(at, timer) = self.queue.first()?;
         if at > now {
             return None;
         }
@@ -97,7 +91,7 @@ impl Timers {
 
     /// The earliest deadline and its name. Valid until the next change.
     pub(crate) fn next(&self) -> Option<(Instant, &'static str)> {
-        self.heap.peek().map(|Reverse((at, timer))| (*at, timer.name()))
+        self.queue.first().map(|(at, timer)| (*at, timer.name()))
     }
 
     fn deadline(&self, timer: Timer) -> Deadline {
@@ -123,37 +117,21 @@ impl Timers {
         &mut deadlines[key]
     }
 
-    /// Sees to it that the first entry of the heap is in force again, if `changed` may have been it.
+    /// Sees to it that the first entry of the queue is in force again, if `changed` may have been it.
     fn settle_first(&mut self, changed: Timer) {
-        if self.heap.peek().is_none_or(|Reverse((_, timer))| *timer != changed) {
+        if self.queue.first().is_none_or(|(_, timer)| *timer != changed) {
             return;
         }
-        while let Some(&Reverse((at, timer))) = self.heap.peek() {
+        while let Some(&(at, timer)) = self.queue.first() {
             let deadline = self.deadline_mut(timer);
-            if deadline.queued != Some(at) {
-                // A later entry of a timer that has an earlier one.
-                self.heap.pop();
-                continue;
-            }
             if deadline.at == Some(at) {
                 return;
             }
             let moved = deadline.at;
             deadline.queued = moved;
-            self.heap.pop();
-            moved.into_iter().for_each(|at| self.heap.push(Reverse((at, timer))));
+            self.queue.pop_first();
+            moved.into_iter().for_each(|at| _ = self.queue.insert((at, timer)));
         }
-    }
-
-    /// Throws out what is out of date, where that is more than what is in force.
-    fn tidy(&mut self) {
-        if self.heap.len() <= 2 * self.count + LITTER {
-            return;
-        }
-        let mut entries = std::mem::take(&mut self.heap).into_vec();
-        entries.retain(|Reverse((at, timer))| self.deadline(*timer).queued == Some(*at));
-        entries.dedup();
-        self.heap = entries.into();
     }
 }
 
@@ -188,6 +166,22 @@ mod tests {
     }
 
     #[test]
+    fn deadlines_that_go_to_and_fro_leave_one_entry_each() {
+        #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut timers = Timers::default();
+        for now in 0..100 {
+            for timer in (0..100).map(Timer::Stack) {
+                timers.set(timer, at(now + 1));
+                timers.set(timer, at(1000));
+            }
+            assert_eq!(timers.pop_due(at(now + 1)), None);
+            assert_eq!(timers.queue.len(), 100, "after {now} ms");
+        }
+    }
+
+    #[test]
     fn whatever_is_set_moved_and_cleared_fires_in_order_and_nothing_else() {
         #[expect(clippy::disallowed_methods, reason = "a test needs one instant to start from")]
         let start = Instant::now();
@@ -207,9 +201,9 @@ mod tests {
                     expected.remove(&timer);
                 }
                 1..4 => now += rng.random_range(0..5),
-                // Near and far, so that the heap fills with what is out of date.
+                // Near and far, and far the same again and again, so that what is out of date would gather.
                 _ => {
-                    let at = now + if rng.random() { rng.random_range(0..10) } else { rng.random_range(1000..2000) };
+                    let at = if rng.random() { now + rng.random_range(0..10) } else { (now / 1000 + 2) * 1000 };
                     timers.set(timer, start + Duration::from_millis(at));
                     expected.insert(timer, at);
                 }
@@ -223,7 +217,7 @@ mod tests {
             assert_eq!(timers.pop_due(start + Duration::from_millis(now)), None);
             let next = first(&expected).map(|(at, _)| start + Duration::from_millis(at));
             assert_eq!(timers.next().map(|(at, _)| at), next);
-            assert!(timers.heap.len() <= 2 * 8 + LITTER + 1, "{} entries", timers.heap.len());
+            assert!(timers.queue.len() <= 8, "{} entries", timers.queue.len());
         }
     }
 }
