@@ -32,6 +32,8 @@ const DRAINING: f64 = 0.95;
 /// The stack counts losses among packets sent within the last second. With a longer round trip too few of them are reported
 /// (measured: at 750 ms none, of 97 % lost), and that nothing is lost says nothing.
 const LOSSES_SEEN: Duration = Duration::from_millis(500);
+/// How long a link counts as narrow after it has last shown a queue or losses.
+const NARROW: Duration = Duration::from_secs(30);
 const SECOND: Duration = Duration::from_secs(1);
 /// The most that is remembered of what was sent: twice ten measurements a second.
 const MOST_SENT: usize = 20;
@@ -57,6 +59,8 @@ pub(crate) struct Link {
     believed: Option<(u64, Instant)>,
     recent: [Option<Duration>; SAMPLES],
     shortest: Option<Shortest>,
+    /// When there was last a queue, or losses.
+    strained: Option<Instant>,
     /// What had been sent when, over the last second: the oldest first.
     sent: VecDeque<Sent>,
 }
@@ -83,6 +87,9 @@ impl Link {
             self.on_round_trip(now, round_trip);
         }
         let calm = measured.loss < LOSSY && !self.is_queueing();
+        if !calm {
+            self.strained = Some(now);
+        }
         let (sent, growth) = self.on_sent(Sent { at: now, bytes: measured.sent, round_trip: measured.round_trip });
         let estimate = arriving(measured.estimate, measured.loss);
         let estimate = if measured.round_trip.is_none_or(|round_trip| round_trip >= LOSSES_SEEN) {
@@ -100,6 +107,12 @@ impl Link {
             .filter(|(believed, since)| calm && estimate < *believed && now.saturating_duration_since(*since) < DOUBT);
         self.believed = Some(kept.unwrap_or((estimate, now)));
         kept.map_or(estimate, |(believed, _)| believed)
+    }
+
+    /// Whether it has shown a queue or losses within the last half minute. An estimate alone says little of how near its limit
+    /// a link is: without more being sent, no estimator finds out about more than half as much again.
+    pub(crate) fn is_narrow(&self, now: Instant) -> bool {
+        self.strained.is_some_and(|at| now.saturating_duration_since(at) < NARROW)
     }
 
     /// The shortest round trip of the last ten to twenty seconds: that of the path, without a queue.
@@ -193,6 +206,24 @@ mod tests {
         assert_eq!(lost, [90_000]);
         let queue = Measured { estimate: 90_000, round_trip: Some(Duration::from_millis(120)), ..CALM };
         assert_eq!(believed(&[queue; 4]), [500_000, 500_000, 500_000, 90_000], "a queue of 0.4 s is no burst of ours");
+    }
+
+    #[test]
+    fn a_link_is_narrow_for_half_a_minute_after_a_queue_or_losses() {
+        let (mut link, start) = (Link::default(), start());
+        let mut after = |tenths: std::ops::Range<u64>, measured: Measured| {
+            let at = |tenth: u64| start + Duration::from_millis(tenth * 100);
+            tenths.clone().for_each(|tenth| _ = link.on_measured(at(tenth), measured));
+            link.is_narrow(at(tenths.end - 1))
+        };
+        let queue = Measured { round_trip: Some(Duration::from_millis(120)), ..CALM };
+        assert!(!after(0..10, CALM));
+        assert!(!after(10..13, queue), "a burst of our own");
+        assert!(after(13..14, queue));
+        // Its last measurement with a queue is that of 1.3 s.
+        assert!(after(14..313, CALM));
+        assert!(!after(313..314, CALM));
+        assert!(after(314..315, Measured { loss: 0.03, ..CALM }));
     }
 
     #[test]

@@ -596,6 +596,11 @@ impl Participant {
         }
     }
 
+    /// Whether the link to it has shown a queue or losses lately.
+    pub(crate) fn is_narrow(&self, now: Instant) -> bool {
+        self.link.is_narrow(now)
+    }
+
     /// Spreads video over time at a little more than the estimate, as soon as that holds nothing up, or sends it as it comes.
     /// Audio is never held back.
     pub(crate) fn set_paced(&mut self, paced: bool, video: impl Iterator<Item = Mid>) {

@@ -18,8 +18,9 @@ const UNKNOWN_LAYER: u64 = 2_000_000;
 /// stack's own first guess of 300 kbps would begin every meeting with paused tiles.
 const SETTLING: Duration = Duration::from_secs(3);
 const FIRST_GUESS: u64 = 1_000_000;
-/// Video is paced while the estimate is less than this, in percent of what all that is wanted takes: a burst would stand in
-/// the link's queue. Past that a keyframe passes in a few milliseconds, and pacing would only cost time on both sides.
+/// Video is paced while the estimate is less than this, in percent of what all that is wanted takes, and either too low for that
+/// or of a link that has shown itself narrow: a burst would stand in the link's queue. Past that a keyframe passes in a few
+/// milliseconds, and pacing would only cost time on both sides.
 const PACED_BELOW_PERCENT: u64 = 150;
 /// What is looked for while nothing is wanted, so that a picture that comes back on screen finds a fresh estimate.
 const IDLE_DESIRED: u64 = 1_500_000;
@@ -80,7 +81,8 @@ impl Shard {
         let (sustain, desired) = if self.overload.is_idle() { (sustain, desired) } else { (0, 0) };
         peer.conn.set_bandwidth_wanted(sustain, desired);
         peer.used = allocation.used;
-        let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(PACED_BELOW_PERCENT) / 100);
+        let percent = if peer.conn.is_narrow(now) { PACED_BELOW_PERCENT } else { 100 };
+        let near = peer.conn.estimate.is_some_and(|e| e < ideal.saturating_mul(percent) / 100);
         peer.near_limit = settled && near;
         pace(peer);
         let mut told = Vec::new();
