@@ -309,3 +309,29 @@ fn what_an_administrator_muted_stays_so_whatever_its_publisher_says() {
     let seqs: Vec<u64> = net.video_of(b).iter().map(|p| *p.seq_no).collect();
     assert!(seqs.windows(2).all(|w| w[1] == w[0] + 1), "what was left out leaves no gap: {seqs:?}");
 }
+
+/// libwebrtc's rule: feedback takes a twentieth of what it is about, four to twenty times a second.
+#[test]
+fn a_publisher_of_sound_alone_gets_feedback_four_times_a_second_and_one_of_pictures_twenty_times() {
+    let mut net = Net::new();
+    let publisher = net.add("room", Role::Publisher, true, (0, 0));
+    net.connect_all();
+    net.run(Duration::from_secs(1));
+    let datagrams_out = |net: &mut Net| {
+        let Some(Reply::Stats(stats)) = net.command(Command::Stats) else { panic!("no statistics") };
+        stats.datagrams_out
+    };
+    let mut sent_in_ten_seconds = |write: &dyn Fn(&mut Net, u64)| {
+        let before = datagrams_out(&mut net);
+        for n in 0..500 {
+            write(&mut net, n);
+            net.run(Duration::from_millis(20));
+        }
+        datagrams_out(&mut net) - before
+    };
+    let of_sound = sent_in_ten_seconds(&|net, n| net.write_audio(publisher, n));
+    let of_pictures = sent_in_ten_seconds(&|net, n| net.write_parts(publisher, n * 2, &[900, 700]));
+    // Of reports, checks and requests for keyframes there are some more.
+    assert!((35..100).contains(&of_sound), "{of_sound}");
+    assert!((180..280).contains(&of_pictures), "{of_pictures}");
+}

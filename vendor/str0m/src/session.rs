@@ -50,6 +50,10 @@ const NACK_MIN_INTERVAL: Duration = Duration::from_millis(33);
 
 /// Delay between reports of TWCC. This is deliberately very low.
 const TWCC_INTERVAL: Duration = Duration::from_millis(50);
+/// Likewise while little comes in, as libwebrtc has it (`remote_estimator_proxy.cc`): reports shall take a
+/// twentieth of what they are about, and one takes 68 bytes with all headers.
+const TWCC_INTERVAL_MAX: Duration = Duration::from_millis(250);
+const TWCC_WORTHWHILE: usize = 68 * 20;
 
 /// Maximum number of pending RRTR entries before oldest are dropped.
 const MAX_PENDING_RRTRS: usize = 300;
@@ -99,6 +103,8 @@ pub(crate) struct Session {
     srtp_tx: Option<SrtpContext>,
     last_nack: Instant,
     last_twcc: Instant,
+    /// Bytes received since, of packets that are reported.
+    twcc_unreported: usize,
     twcc: u64,
     twcc_rx_register: TwccRecvRegister,
     twcc_tx_register: TwccSendRegister,
@@ -210,6 +216,7 @@ impl Session {
             srtp_tx: None,
             last_nack: already_happened(),
             last_twcc: already_happened(),
+            twcc_unreported: 0,
             twcc: 0,
             twcc_rx_register: TwccRecvRegister::new(100),
             twcc_tx_register: TwccSendRegister::new(1000),
@@ -466,6 +473,7 @@ impl Session {
 
     fn create_twcc_feedback(&mut self, sender_ssrc: Ssrc, now: Instant) -> Option<()> {
         self.last_twcc = now;
+        self.twcc_unreported = 0;
         let mut twcc = self.twcc_rx_register.build_report(self.mtu() - 100)?;
 
         // These SSRC are on media level, but twcc is on session level,
@@ -761,6 +769,7 @@ impl Session {
             let prev = self.twcc_rx_register.max_seq();
             let extended = extend_u16(prev.map(|s| *s), transport_cc);
             self.twcc_rx_register.update_seq(extended.into(), now);
+            self.twcc_unreported += buf.len();
         }
 
         // Store largest seen seq_no for the SSRC. This is used in case we get SSRC changes
@@ -1498,7 +1507,9 @@ impl Session {
         // Early RTX padding can create transport receipts before any receive stream exists.
         // Scheduling by pending receipts ensures that padding still receives timely feedback.
         if self.enable_twcc_feedback && self.twcc_rx_register.has_unreported() {
-            Some(self.last_twcc + TWCC_INTERVAL)
+            let worthwhile = self.twcc_unreported >= TWCC_WORTHWHILE;
+            let interval = if worthwhile { TWCC_INTERVAL } else { TWCC_INTERVAL_MAX };
+            Some(self.last_twcc + interval)
         } else {
             None
         }
