@@ -10,13 +10,15 @@ use crate::api::{MediaKind, ParticipantId};
 const FULL: f64 = 0.97;
 /// So many looks in a row at a full worker are no chance: a single one is, where the system gave it no time.
 const CERTAIN: u32 = 3;
-/// Below this, what was left out may come back.
+/// Below this, over [`PATIENCE`] looks of which none was at a full worker, what was left out may come back.
 const RELIEVED: f64 = 0.85;
 /// How much more of the pictures is left out for each look at a full worker, in thousandths.
 const MORE: u32 = 100;
-/// How much comes back after so many looks in a row at a relieved one, in thousandths: slowly, for each picture begins with a
-/// keyframe; and not with each look, since everybody's layers are chosen anew then.
-const LESS: u32 = 50;
+/// How much comes back then, in thousandths, at least, and for all of the time that is left below [`RELIEVED`]: what is shed
+/// while a backlog is worked off is more than has to be. Not all of it, for each picture begins with a keyframe; and not with
+/// each look, since everybody's layers are chosen anew then.
+const LEAST: u32 = 25;
+const BACK: f64 = 300.0;
 const PATIENCE: u32 = 10;
 
 /// How hard a worker has to work.
@@ -45,8 +47,9 @@ pub(crate) struct Overload {
     share: u32,
     /// How often in a row the worker was full.
     full: u32,
-    /// How often in a row it had time, since something came back.
+    /// How often in a row it was not, since something came back, and the sum of the shares of time that it worked.
     relieved: u32,
+    worked: f64,
     /// What comes in is too old to be shown.
     pub late: bool,
 }
@@ -56,17 +59,24 @@ impl Overload {
     pub(crate) fn on_pressure(&mut self, pressure: Pressure) -> bool {
         self.late = pressure.late;
         let Some(busy) = pressure.busy else { return false };
-        self.full = if pressure.is_full() { self.full + 1 } else { 0 };
-        self.relieved = if busy < RELIEVED { self.relieved.saturating_add(1) } else { 0 };
-        if self.full >= CERTAIN {
-            self.more()
-        } else if self.relieved >= PATIENCE && self.share > 0 {
-            self.relieved = 0;
-            self.share = self.share.saturating_sub(LESS);
-            true
-        } else {
-            false
+        if pressure.is_full() {
+            (self.relieved, self.worked) = (0, 0.0);
+            self.full += 1;
+            return self.full >= CERTAIN && self.more();
         }
+        self.full = 0;
+        self.relieved += 1;
+        self.worked += busy;
+        if self.relieved < PATIENCE {
+            return false;
+        }
+        let left = RELIEVED - self.worked / f64::from(PATIENCE);
+        (self.relieved, self.worked) = (0, 0.0);
+        let comes_back = self.share > 0 && left > 0.0;
+        if comes_back {
+            self.share = self.share.saturating_sub(LEAST.max((left * BACK).round() as u32));
+        }
+        comes_back
     }
 
     /// Leaves out more. False if all is left out.
@@ -142,19 +152,27 @@ mod tests {
         assert!(!overload.on_pressure(BUSY), "there is no more");
     }
 
-    #[test]
-    fn it_comes_back_slowly_and_a_worker_with_little_time_is_left_as_it_is() {
+    /// How many seconds it takes until nothing is left out of seven tenths, where the worker is so busy in turn.
+    fn seconds_to_recover(busy: [f64; 2]) -> Option<usize> {
         let mut overload = full();
         (0..7).for_each(|_| _ = overload.on_pressure(BUSY));
-        let out = shed(&overload, true).len();
-        assert!(!overload.on_pressure(Pressure { busy: Some(0.9), late: false }));
-        assert_eq!(shed(&overload, true).len(), out);
-        for step in 1..=14 {
-            (1..PATIENCE).for_each(|look| assert!(!overload.on_pressure(EASY), "step {step}, look {look}"));
-            assert!(overload.on_pressure(EASY), "step {step}");
-        }
-        assert!(overload.is_idle());
-        assert!(!overload.on_pressure(EASY));
+        (1..=60).find(|_| {
+            (0..PATIENCE as usize).for_each(|look| {
+                let changed = overload.on_pressure(Pressure { busy: Some(busy[look % 2]), late: false });
+                assert!(!changed || look + 1 == PATIENCE as usize, "not with each look");
+            });
+            overload.is_idle()
+        })
+    }
+
+    #[test]
+    fn it_comes_back_the_sooner_the_more_time_there_is() {
+        assert_eq!(seconds_to_recover([0.15, 0.15]), Some(4), "210 thousandths a second");
+        assert_eq!(seconds_to_recover([0.5, 0.5]), Some(7));
+        assert_eq!(seconds_to_recover([0.8, 0.8]), Some(28), "25 thousandths");
+        assert_eq!(seconds_to_recover([0.6, 0.9]), Some(24), "a busy tenth of a second is outweighed by an idle one");
+        assert_eq!(seconds_to_recover([0.9, 0.9]), None, "there is little time");
+        assert_eq!(seconds_to_recover([0.1, 1.0]), None, "no look at a full worker");
     }
 
     #[test]
