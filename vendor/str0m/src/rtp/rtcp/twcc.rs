@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::fmt;
+use std::num::NonZeroI64;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -1122,6 +1123,46 @@ impl TwccPacketId {
     }
 }
 
+/// An instant as its distance from another one, in nanoseconds: an optional instant has twice the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offset(NonZeroI64);
+
+impl Offset {
+    /// What no distance is, so that none is zero here. It is some 292 years.
+    const NONE: i64 = i64::MIN;
+
+    fn new(from: Instant, to: Instant) -> Self {
+        let nanos = |d: Duration| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX);
+        let distance = match to.checked_duration_since(from) {
+            Some(later) => nanos(later),
+            None => -nanos(from.saturating_duration_since(to)),
+        };
+        Self(NonZeroI64::new(distance ^ Self::NONE).unwrap_or(NonZeroI64::MIN))
+    }
+
+    fn after(self, from: Instant) -> Instant {
+        let distance = self.0.get() ^ Self::NONE;
+        let length = Duration::from_nanos(distance.unsigned_abs());
+        let to = if distance < 0 {
+            from.checked_sub(length)
+        } else {
+            from.checked_add(length)
+        };
+        to.unwrap_or(from)
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn an_offset_leads_back_to_where_it_came_from() {
+    let from = Instant::now() + Duration::from_secs(1000);
+    for nanos in [0, 1, 999_999_999, 1_000_000_000, 900_000_000_007] {
+        for to in [from + Duration::from_nanos(nanos), from - Duration::from_nanos(nanos)] {
+            assert_eq!(Offset::new(from, to).after(from), to);
+        }
+    }
+}
+
 /// Record for a send entry in twcc. Hundreds are held for each receiver.
 #[derive(Debug)]
 pub struct TwccSendRecord {
@@ -1133,10 +1174,10 @@ pub struct TwccSendRecord {
 
     /// The (local) time we received confirmation the other side received the seq, or lost
     /// it. None if no feedback has been received yet.
-    local_recv_time: Option<Instant>,
+    local_recv_time: Option<Offset>,
 
     /// The remote time the other side received the seq.
-    remote_recv_time: Option<Instant>,
+    remote_recv_time: Option<Offset>,
 
     /// The invocation count of apply_report(). Used for filtering.
     apply_report_counter: u32,
@@ -1148,7 +1189,7 @@ pub struct TwccSendRecord {
 #[cfg(test)]
 #[test]
 fn a_send_record_is_small() {
-    assert!(std::mem::size_of::<TwccSendRecord>() <= 72);
+    assert!(std::mem::size_of::<TwccSendRecord>() <= 56);
 }
 
 impl TwccSendRecord {
@@ -1181,7 +1222,7 @@ impl TwccSendRecord {
 
     /// The time we received this TWCC record. [`None`] if no feedback has been received yet.
     pub fn local_recv_time(&self) -> Option<Instant> {
-        self.local_recv_time
+        Some(self.local_recv_time?.after(self.local_send_time))
     }
 
     pub fn size(&self) -> usize {
@@ -1190,12 +1231,12 @@ impl TwccSendRecord {
 
     /// The time indicated by the remote side for when they received the packet.
     pub fn remote_recv_time(&self) -> Option<Instant> {
-        self.remote_recv_time
+        Some(self.remote_recv_time?.after(self.local_send_time))
     }
 
     /// The rtt time between sending the packet and receiving the twcc report response.
     pub fn rtt(&self) -> Option<Duration> {
-        Some(self.local_recv_time? - self.local_send_time)
+        Some(self.local_recv_time()? - self.local_send_time)
     }
 }
 
@@ -1216,8 +1257,8 @@ impl TwccSendRecord {
             packet_id,
             local_send_time,
             size: size as u16,
-            local_recv_time: Some(local_recv_time),
-            remote_recv_time,
+            local_recv_time: Some(Offset::new(local_send_time, local_recv_time)),
+            remote_recv_time: remote_recv_time.map(|at| Offset::new(local_send_time, at)),
             apply_report_counter: 0,
         }
     }
@@ -1322,8 +1363,10 @@ impl TwccSendRegister {
             }
 
             // Carry over remote recv time if this packet was acked before.
-            r.remote_recv_time = r.remote_recv_time.or(remote_recv_time);
-            r.local_recv_time = Some(now);
+            let sent = r.local_send_time;
+            let received = remote_recv_time.map(|at| Offset::new(sent, at));
+            r.remote_recv_time = r.remote_recv_time.or(received);
+            r.local_recv_time = Some(Offset::new(sent, now));
 
             if let Some(counted) = counted {
                 let is_received = r.remote_recv_time.is_some();
