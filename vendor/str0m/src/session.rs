@@ -473,8 +473,11 @@ impl Session {
 
     fn create_twcc_feedback(&mut self, sender_ssrc: Ssrc, now: Instant) -> Option<()> {
         self.last_twcc = now;
-        self.twcc_unreported = 0;
         let mut twcc = self.twcc_rx_register.build_report(self.mtu() - 100)?;
+        // What did not fit into one report is not to wait for longer than that did.
+        if !self.twcc_rx_register.has_unreported() {
+            self.twcc_unreported = 0;
+        }
 
         // These SSRC are on media level, but twcc is on session level,
         // we fill in the first discovered media SSRC in each direction.
