@@ -81,7 +81,7 @@ pub(crate) struct Incoming<'a> {
 
 /// An [`Incoming`] that waits for the end of its batch: what that borrows, it has.
 pub(crate) struct Kept {
-    now: Instant,
+    pub now: Instant,
     publisher: ParticipantId,
     pub layer: usize,
     source: u32,
@@ -131,6 +131,15 @@ impl Kept {
         }
     }
 
+    pub(crate) fn is_sound(&self) -> bool {
+        self.format.codec == Codec::Opus
+    }
+
+    /// Nobody gets it, and it leaves no gap. False if that was so before.
+    pub(crate) fn give_up(&mut self) -> bool {
+        self.descriptor.take().is_some()
+    }
+
     pub(crate) fn incoming(&self) -> Incoming<'_> {
         Incoming {
             now: self.now,
@@ -158,17 +167,24 @@ impl Kept {
     }
 }
 
+/// A packet of a track, which is named by its place in the room.
+pub(crate) struct Queued {
+    pub room: usize,
+    pub track: usize,
+    pub packet: Kept,
+}
+
 /// The most bytes by which packets of a frame are evened out. Encoders that cut a frame into equal parts have one left over.
 const MAX_PAD: usize = 8;
 
 /// Pads the packets of a frame that are a few bytes shorter than its longest, but the last: those of one size leave in one
 /// call, which ends with the first shorter one. Of the packets of one track, in order.
-pub(crate) fn even_out(packets: &mut [(usize, usize, Kept)]) {
-    let same_frame = |(.., a): &(_, _, Kept), (.., b): &(_, _, Kept)| (a.source, a.time) == (b.source, b.time);
-    for frame in packets.chunk_by_mut(same_frame) {
-        let longest = frame.iter().map(|(.., packet)| packet.payload.len()).max().unwrap_or(0);
+pub(crate) fn even_out(packets: &mut [Queued]) {
+    let frame_of = |queued: &Queued| (queued.packet.source, queued.packet.time);
+    for frame in packets.chunk_by_mut(|a, b| frame_of(a) == frame_of(b)) {
+        let longest = frame.iter().map(|queued| queued.packet.payload.len()).max().unwrap_or(0);
         let Some((_, others)) = frame.split_last_mut() else { continue };
-        for (.., packet) in others {
+        for Queued { packet, .. } in others {
             let missing = longest - packet.payload.len();
             packet.pad = if missing <= MAX_PAD { missing as u8 } else { 0 };
         }

@@ -26,14 +26,13 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use str0m::ice::StunMessage;
 
-use self::deliveries::Deliveries;
+use self::deliveries::{Batch, Deliveries};
 use self::paths::{Origin, RELAYED, of_family};
 use self::peer::{Mirror, Peer};
 use self::relays::Relays;
 use self::rooms::Demand;
 use crate::api::{CloseReason, Command, Event, Milestone, Notice, ParticipantId};
 use crate::demux::Demux;
-use crate::ingress::Kept;
 use crate::overload::{Overload, Pressure};
 use crate::participant::{Happening, PeerConfig};
 use crate::relay::{LinkId, RelayMessage};
@@ -178,10 +177,13 @@ pub struct Shard {
     /// Whom the code that runs is about; a panic ends that participant.
     current: Option<usize>,
     touched: Vec<usize>,
-    /// Packets to forward at the end of the batch, with room and track.
-    batch: Vec<(usize, usize, Kept)>,
-    /// Who gets what of the batch; nobody while it still grows.
+    /// Packets that are to be forwarded.
+    batch: Batch,
+    /// Packets that are being forwarded, and sound that came meanwhile.
     deliveries: Deliveries,
+    overtaking: Deliveries,
+    /// Inputs came while packets were being forwarded.
+    interrupted: bool,
     waiting: Vec<Waiting>,
     /// Rooms in which more layers may be wanted than publishers were told.
     demand: BTreeSet<usize>,
@@ -262,8 +264,10 @@ impl Shard {
             timers: Timers::default(),
             current: None,
             touched: Vec::new(),
-            batch: Vec::new(),
+            batch: Batch::default(),
             deliveries: Deliveries::default(),
+            overtaking: Deliveries::default(),
+            interrupted: false,
             waiting: Vec::new(),
             demand: BTreeSet::new(),
             relays: Relays::default(),
@@ -278,15 +282,21 @@ impl Shard {
     }
 
     /// Takes an input. Never fails: a bad packet is counted, not returned. Drain [`Self::poll_output`] afterwards;
-    /// several inputs of one batch before that drain cost less than a drain each.
+    /// several inputs of one batch before that drain cost less than a drain each. That drain may be broken off while
+    /// [`Self::is_forwarding`], for inputs that have come meanwhile.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
         self.current = None;
-        let joins_batch = matches!(input, Input::Datagram { data, .. } if is_media(data)) && self.deliveries.is_empty();
-        while !joins_batch && !self.batch.is_empty() {
-            // What came before it comes before it: it may change who gets what.
+        let brings_members = match &input {
+            Input::Command { .. } | Input::LinkLost(_) => true,
+            Input::Relay { message, .. } => message.packets() == 0,
+            _ => false,
+        };
+        while brings_members && self.is_forwarding() {
+            // Who comes must not stand in the place of who has gone while something is on its way to that one.
             self.guarded(Self::write_batch);
         }
+        self.interrupted = !self.deliveries.is_done();
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),
             Input::Pressure(pressure) => shard.on_pressure(pressure),
@@ -377,12 +387,13 @@ impl Shard {
                 self.stats.bytes_out += transmit.contents.len() as u64;
                 return Some(Output::Transmit(transmit));
             }
-            if !self.batch.is_empty() {
-                self.guarded(Self::forward_batch);
-            } else if !self.touched.is_empty() {
-                self.guarded(Self::settle);
-            } else {
-                return None;
+            // Who gets packets and has been touched is run once, with these; but not last of all where inputs keep coming.
+            let has_sound = !self.overtaking.is_done() || self.batch.has_sound();
+            let settles_first = self.interrupted && !has_sound;
+            match (self.is_forwarding(), !self.touched.is_empty()) {
+                (true, touched) if !(touched && settles_first) => self.guarded(Self::forward_next),
+                (_, true) => self.guarded(Self::settle),
+                (_, false) => return None,
             }
         }
     }

@@ -32,6 +32,14 @@ const MAX_STRAYS: usize = 512;
 /// a second batch is rarely full.
 const MAX_BATCHES: usize = 4;
 
+/// How long packets are forwarded until those that came meanwhile are looked at: sound among them goes first, so that it
+/// waits for no more than this, however many pictures there are to forward. A look costs two calls into the kernel.
+const QUANTUM: Duration = Duration::from_millis(2);
+/// So many outputs are sent between two looks at the clock.
+const OUTPUTS: usize = 32;
+/// How long commands wait for what is being forwarded, which they would have queued for its receivers instead of sent.
+const COMMAND_PATIENCE: Duration = Duration::from_millis(20);
+
 const SOCKET: Token = Token(0);
 
 /// Tells the handle when the thread has ended, however it ended.
@@ -104,6 +112,8 @@ pub(crate) struct Worker {
     coalesce: Duration,
     /// When the last turn ended.
     rested_since: Instant,
+    /// Since when packets have been being forwarded without an end.
+    forwarding_since: Option<Instant>,
     stopping: bool,
 }
 
@@ -139,6 +149,7 @@ impl Worker {
             ring_dropped: 0,
             coalesce,
             rested_since: now,
+            forwarding_since: None,
             stopping: false,
         }
     }
@@ -192,7 +203,8 @@ impl Worker {
         wait
     }
 
-    /// One turn: everything that waits goes in, then everything that it caused goes out. True if the socket has more.
+    /// One turn: everything that waits goes in, then everything that it caused goes out, or as much of it as there is time
+    /// for. True if there is more to do.
     fn turn(&mut self) -> bool {
         let began = Instant::now();
         if let Some((at, _)) = self.shard.poll_timeout().filter(|(at, _)| *at <= began) {
@@ -211,8 +223,9 @@ impl Worker {
         let now = Instant::now();
         more |= self.take_strays(now, &mut datagrams);
         more |= self.take_relays(now);
-        more |= self.take_commands(now);
-        self.flush();
+        let forwards_long = self.forwarding_since.is_some_and(|since| now.duration_since(since) < COMMAND_PATIENCE);
+        more |= forwards_long || self.take_commands(now);
+        let left = self.flush_until(now + QUANTUM);
         while let Some((id, reason)) = self.leaving.pop() {
             self.shard.handle(now, Input::Command { request: u64::MAX, command: Command::Leave(id, reason) });
             self.flush();
@@ -222,10 +235,12 @@ impl Worker {
         self.rested_since = ended;
         if let Some(pressure) = self.load.on_turn(began, ended, datagrams) {
             self.shard.handle(ended, Input::Pressure(pressure));
-            self.flush();
+            if !left {
+                self.flush();
+            }
         }
         self.publish_load(ended);
-        more
+        more || left
     }
 
     fn publish_load(&mut self, now: Instant) {
@@ -348,24 +363,47 @@ impl Worker {
         }
     }
 
-    /// Carries out what the shard gives out. What is for one receiver is sent before the next one's is made: kept until
-    /// all is there, a large room's packets would have left the processor's cache by then.
+    /// Carries out all that the shard gives out.
     fn flush(&mut self) {
         while let Some(output) = self.shard.poll_output() {
-            match output {
-                Output::Transmit(transmit) => {
-                    // The messages are all there now: whom they are for can begin while this one goes on.
-                    self.relays.wake(&self.links);
-                    match path_of(&transmit) {
-                        Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
-                        path => self.send_indirect(path, &transmit),
-                    }
-                    recycle(transmit);
-                }
-                Output::Event(event) => self.on_event(event),
-                Output::Relay { to, message } => self.relays.send(Instant::now(), &self.links, to, message),
-            }
+            self.carry_out(output);
         }
+        self.end_flush();
+    }
+
+    /// Carries out what the shard gives out, until then at least. True if packets are left that are being forwarded.
+    fn flush_until(&mut self, end: Instant) -> bool {
+        let mut left = false;
+        let mut carried = 0;
+        while !left && let Some(output) = self.shard.poll_output() {
+            self.carry_out(output);
+            carried += 1;
+            left = carried % OUTPUTS == 0 && self.shard.is_forwarding() && Instant::now() >= end;
+        }
+        self.end_flush();
+        self.forwarding_since = if left { self.forwarding_since.or(Some(end - QUANTUM)) } else { None };
+        left
+    }
+
+    /// What is for one receiver is sent before the next one's is made: kept until all is there, a large room's packets would
+    /// have left the processor's cache by then.
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Transmit(transmit) => {
+                // The messages are all there now: whom they are for can begin while this one goes on.
+                self.relays.wake(&self.links);
+                match path_of(&transmit) {
+                    Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
+                    path => self.send_indirect(path, &transmit),
+                }
+                recycle(transmit);
+            }
+            Output::Event(event) => self.on_event(event),
+            Output::Relay { to, message } => self.relays.send(Instant::now(), &self.links, to, message),
+        }
+    }
+
+    fn end_flush(&mut self) {
         self.send_answers();
         self.relays.wake(&self.links);
         self.socket.send_queued();

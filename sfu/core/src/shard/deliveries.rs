@@ -1,47 +1,142 @@
-//! Who gets what of a batch, receiver by receiver.
+//! Packets on their way to those who get them: collected, then given to one receiver after another.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
-/// So many packets of one track, one after another in the batch, for one slot.
+use slab::Slab;
+
+use crate::ingress::{Queued, even_out};
+use crate::room::Room;
+
+/// The most packets that wait. Beyond them pictures are given up: one turn of a worker takes in half of that.
+const MOST: usize = 2048;
+/// A picture that has waited here for so long is of no use any more.
+const LATE: Duration = Duration::from_millis(400);
+
+/// Packets that came and have not been given to anybody.
+#[derive(Default)]
+pub(super) struct Batch {
+    packets: Vec<Queued>,
+    /// So many of them are sound.
+    sound: usize,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// There is no room for more pictures.
+    pub(super) fn is_full(&self) -> bool {
+        self.packets.len() >= MOST
+    }
+
+    pub(super) fn has_sound(&self) -> bool {
+        self.sound > 0
+    }
+
+    pub(super) fn push(&mut self, queued: Queued) {
+        self.sound += usize::from(queued.packet.is_sound());
+        self.packets.push(queued);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Queued> {
+        self.packets.iter()
+    }
+
+    /// The pictures that are too old at this time, track by track: none of those is for anybody any more.
+    pub(super) fn too_late(&mut self, now: Instant) -> Vec<(usize, usize)> {
+        let mut tracks = Vec::new();
+        for queued in &mut self.packets {
+            let waited = now.saturating_duration_since(queued.packet.now);
+            if waited >= LATE && !queued.packet.is_sound() && queued.packet.give_up() {
+                tracks.push((queued.room, queued.track));
+            }
+        }
+        tracks
+    }
+}
+
+/// So many packets of one track, one after another in the list, for one slot.
 #[derive(Debug)]
 struct Delivery {
+    room: usize,
     receiver: usize,
     slot: usize,
     packets: Range<usize>,
+    /// Its receiver gets sound.
+    first: bool,
 }
 
-/// The deliveries of a batch that is being forwarded, in the order of their receivers; empty when all are made.
-#[derive(Debug, Default)]
+/// Packets that are being given to those who get them, one receiver after another.
+#[derive(Default)]
 pub(super) struct Deliveries {
+    packets: Vec<Queued>,
     all: Vec<Delivery>,
     /// So many of them are made.
     made: usize,
 }
 
 impl Deliveries {
-    pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+    /// All are made.
+    pub(super) fn is_done(&self) -> bool {
+        self.made == self.all.len()
     }
 
-    pub(super) fn push(&mut self, receiver: usize, slot: usize, packets: Range<usize>) {
-        self.all.push(Delivery { receiver, slot, packets });
+    /// Begins with a batch, which is empty afterwards: first with those receivers who get sound of it.
+    pub(super) fn begin(&mut self, batch: &mut Batch, rooms: &Slab<Room>) {
+        self.release();
+        std::mem::swap(&mut self.packets, &mut batch.packets);
+        batch.sound = 0;
+        self.plan(rooms);
     }
 
-    /// Brings together what one receiver gets; what was pushed first of that stays first.
-    pub(super) fn sort(&mut self) {
-        self.all.sort_by_key(|delivery| delivery.receiver);
+    /// Begins with the sound of a batch, whose pictures stay in it.
+    pub(super) fn begin_sound(&mut self, batch: &mut Batch, rooms: &Slab<Room>) {
+        self.release();
+        batch.sound = 0;
+        self.packets.extend(batch.packets.extract_if(.., |queued| queued.packet.is_sound()));
+        self.plan(rooms);
     }
 
-    /// Takes the deliveries to the next receiver; none when all are made, and then the list is empty again. They count as
-    /// made at once: whoever breaks over his does not get them again.
+    fn plan(&mut self, rooms: &Slab<Room>) {
+        let Self { packets, all, .. } = self;
+        // Stable: those of one track stay in order.
+        packets.sort_by_key(|queued| (queued.room, queued.track));
+        let mut end = 0;
+        for of_track in packets.chunk_by_mut(|a, b| (a.room, a.track) == (b.room, b.track)) {
+            even_out(of_track);
+            let range = end..end + of_track.len();
+            end = range.end;
+            let Queued { room, track, ref packet } = of_track[0];
+            let first = packet.is_sound();
+            // The publisher may have gone since.
+            let track = rooms.get(room).and_then(|room| room.tracks.get(track));
+            for subscriber in track.into_iter().flat_map(|track| &track.subscribers) {
+                let (receiver, slot) = (subscriber.key, subscriber.slot);
+                all.push(Delivery { room, receiver, slot, packets: range.clone(), first });
+            }
+        }
+        self.sort();
+    }
+
+    /// Brings together what one receiver gets; what was listed first of that stays first. The receivers of a room follow one
+    /// another, since they share its packets.
+    fn sort(&mut self) {
+        self.all.sort_by_key(|delivery| (delivery.room, delivery.receiver));
+        for mine in self.all.chunk_by_mut(|a, b| a.receiver == b.receiver) {
+            let first = mine.iter().any(|delivery| delivery.first);
+            mine.iter_mut().for_each(|delivery| delivery.first = first);
+        }
+        self.all.sort_by_key(|delivery| !delivery.first);
+    }
+
+    /// Takes the deliveries to the next receiver; none when all are made. They count as made at once: whoever breaks over his
+    /// does not get them again.
     pub(super) fn next(&mut self) -> Option<Range<usize>> {
         let first = self.made;
-        let Some(Delivery { receiver, .. }) = self.all.get(first) else {
-            self.all.clear();
-            self.made = 0;
-            return None;
-        };
-        let count = self.all[first..].iter().take_while(|delivery| delivery.receiver == *receiver).count();
+        let receiver = self.all.get(first)?.receiver;
+        let count = self.all[first..].iter().take_while(|delivery| delivery.receiver == receiver).count();
         self.made += count;
         Some(first..self.made)
     }
@@ -51,9 +146,18 @@ impl Deliveries {
         self.all[mine.start].receiver
     }
 
-    /// The slots that get something, and which packets of the batch.
-    pub(super) fn of(&self, mine: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-        self.all[mine].iter().map(|delivery| (delivery.slot, delivery.packets.clone()))
+    /// The slots that get something, and what.
+    pub(super) fn of(&self, mine: Range<usize>) -> impl Iterator<Item = (usize, &[Queued])> {
+        self.all[mine].iter().map(|delivery| (delivery.slot, &self.packets[delivery.packets.clone()]))
+    }
+
+    /// Lets go of what all have got.
+    pub(super) fn release(&mut self) {
+        if self.is_done() {
+            self.packets.clear();
+            self.all.clear();
+            self.made = 0;
+        }
     }
 }
 
@@ -61,19 +165,42 @@ impl Deliveries {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_receiver_gets_all_of_its_own_in_one_go_and_in_order() {
-        let mut deliveries = Deliveries::default();
-        for (receiver, slot, packets) in [(7, 0, 0..3), (2, 0, 0..3), (7, 1, 3..4), (2, 4, 3..4), (5, 0, 3..4)] {
-            deliveries.push(receiver, slot, packets);
-        }
+    /// So many deliveries as there are in the list: room, receiver, slot, and whether it is sound.
+    fn deliveries(list: &[(usize, usize, usize, bool)]) -> Deliveries {
+        let all =
+            list.iter().map(|&(room, receiver, slot, first)| Delivery { room, receiver, slot, packets: 0..0, first });
+        let mut deliveries = Deliveries { all: all.collect(), ..Deliveries::default() };
         deliveries.sort();
+        deliveries
+    }
+
+    fn made(mut deliveries: Deliveries) -> Vec<(usize, Vec<usize>)> {
         let mut made = Vec::new();
         while let Some(mine) = deliveries.next() {
-            made.push((deliveries.receiver(mine.clone()), deliveries.of(mine).collect::<Vec<_>>()));
+            let slots = deliveries.of(mine.clone()).map(|(slot, _)| slot).collect();
+            made.push((deliveries.receiver(mine), slots));
         }
-        let expected = [(2, vec![(0, 0..3), (4, 3..4)]), (5, vec![(0, 3..4)]), (7, vec![(0, 0..3), (1, 3..4)])];
-        assert_eq!(made, expected);
-        assert!(deliveries.is_empty(), "the next batch is planned anew");
+        assert!(deliveries.is_done());
+        made
+    }
+
+    #[test]
+    fn each_receiver_gets_all_of_its_own_in_one_go_and_in_order_and_rooms_follow_one_another() {
+        let list = [
+            (1, 7, 0, false),
+            (1, 2, 0, false),
+            (0, 8, 1, false),
+            (1, 7, 1, false),
+            (1, 2, 4, false),
+            (1, 5, 0, false),
+        ];
+        let expected = [(8, vec![1]), (2, vec![0, 4]), (5, vec![0]), (7, vec![0, 1])];
+        assert_eq!(made(deliveries(&list)), expected);
+    }
+
+    #[test]
+    fn who_gets_sound_comes_first_with_all_that_it_gets() {
+        let list = [(0, 1, 0, false), (0, 2, 0, false), (0, 2, 1, true), (3, 4, 0, true), (0, 5, 2, false)];
+        assert_eq!(made(deliveries(&list)), [(2, vec![0, 1]), (4, vec![0]), (1, vec![0]), (5, vec![2])]);
     }
 }

@@ -8,15 +8,12 @@ use str0m::rtp::RtpPacket;
 use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
 use crate::forward::SenderReport;
-use crate::ingress::{Arrival, Incoming, Kept, Reading, even_out};
+use crate::ingress::{Arrival, Incoming, Kept, Queued, Reading};
 use crate::relay::{Message, Packet};
 use crate::timers::Timer;
 
 /// How often waiting keyframe requests are looked at: a fifth of the shortest time between two.
 const KEYFRAME_POLL: Duration = Duration::from_millis(100);
-
-/// The most packets that wait for the end of a batch.
-const MAX_BATCH: usize = 64;
 
 /// When what is written to a receiver is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,21 +97,28 @@ impl Shard {
         }
     }
 
-    /// Notes a packet for all its receivers here: see [`Self::forward_batch`]. One without a descriptor is left out like what
+    /// Notes a packet for all its receivers here: see [`Self::forward_next`]. One without a descriptor is left out like what
     /// is broken: without a gap that somebody would ask to have filled. If it is late, they go on with the next keyframe.
     pub(super) fn pass(&mut self, (room, track): (usize, usize), packet: &Incoming<'_>, late: bool) {
         if late {
-            for subscriber in &self.rooms[room].tracks[track].subscribers {
-                self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
+            self.pass_over(room, track);
+        }
+        if self.batch.is_full() {
+            if packet.format.codec != Codec::Opus {
+                self.stats.dropped_late += u64::from(!late);
+                self.pass_over(room, track);
+                return;
             }
-        }
-        if !self.deliveries.is_empty() {
-            // What is being forwarded is not added to.
             self.write_batch();
         }
-        self.batch.push((room, track, Kept::new(packet)));
-        if self.batch.len() >= MAX_BATCH {
-            self.write_batch();
+        self.batch.push(Queued { room, track, packet: Kept::new(packet) });
+    }
+
+    /// A picture of this track will be missing: its receivers go on with the next keyframe.
+    fn pass_over(&mut self, room: usize, track: usize) {
+        let track = self.rooms.get(room).and_then(|room| room.tracks.get(track));
+        for subscriber in track.into_iter().flat_map(|track| &track.subscribers) {
+            self.peers[subscriber.key].member.slots[subscriber.slot].egress.on_late();
         }
     }
 
@@ -136,20 +140,27 @@ impl Shard {
         }
     }
 
-    /// Sends one receiver all that the batch has for it, and runs and drains it if that is due: one after another, so that
+    /// Packets have not been given to all who get them. The next of [`Self::poll_output`] are of them; whoever has sound to
+    /// bring may do so first, by [`Self::handle`], and it will overtake the pictures.
+    #[must_use]
+    pub fn is_forwarding(&self) -> bool {
+        !(self.batch.is_empty() && self.deliveries.is_done() && self.overtaking.is_done())
+    }
+
+    /// Sends one receiver all that there is for it, and runs and drains it if that is due: one after another, so that
     /// what is kept of each is in the processor's caches while it is worked with. Two passes over hundreds of them, one to
-    /// write and one to send, would find it gone the second time. Call again until the batch is empty.
-    pub(super) fn forward_batch(&mut self) {
+    /// write and one to send, would find it gone the second time. Call again while [`Self::is_forwarding`].
+    pub(super) fn forward_next(&mut self) {
         if let Some(key) = self.write_next(Sending::AtOnce) {
             self.run(key);
         }
     }
 
-    /// Queues the packets of a batch for those who get them, who are run and drained later: nobody takes datagrams now, and
+    /// Queues what is being forwarded for those who get it, who are run and drained later: nobody takes datagrams now, and
     /// those of all receivers would be many.
     pub(super) fn write_batch(&mut self) {
         let about = self.current;
-        while !self.batch.is_empty() {
+        while self.is_forwarding() {
             if let Some(key) = self.write_next(Sending::Later) {
                 self.touch(key);
             }
@@ -158,31 +169,32 @@ impl Shard {
         self.current = about;
     }
 
-    /// Writes what the batch has for the next receiver. Returns whom there is more to do for. None as well if there was no next
-    /// one: then the batch is done.
+    /// Writes what there is for the next receiver. Returns whom there is more to do for.
     fn write_next(&mut self, sending: Sending) -> Option<usize> {
-        if self.deliveries.is_empty() {
-            self.plan_deliveries();
-        }
+        self.plan_deliveries();
+        let due = self.write_to_next(sending);
+        self.overtaking.release();
+        self.deliveries.release();
+        due
+    }
+
+    fn write_to_next(&mut self, sending: Sending) -> Option<usize> {
         let now = self.now;
-        let Some(mine) = self.deliveries.next() else {
-            self.batch.clear();
-            return None;
-        };
         let before = self.transmits.len();
-        let Self { batch, deliveries, peers, transmits, stats, current, .. } = self;
+        let Self { overtaking, deliveries, peers, transmits, stats, current, .. } = self;
+        let deliveries = if overtaking.is_done() { deliveries } else { overtaking };
+        let mine = deliveries.next()?;
         let key = deliveries.receiver(mine.clone());
         let peer = peers.get_mut(key).filter(|peer| peer.conn.connected)?;
         *current = Some(key);
         let (mut forwarded, mut pictures) = (0, false);
         for (slot, packets) in deliveries.of(mine) {
-            let packets = &batch[packets];
-            let shown = packets.first().map(|(_, track, _)| *track);
+            let shown = packets.first().map(|queued| queued.track);
             // An earlier receiver's news may have changed what this one shows, or have ended the track.
             let Some(slot) = peer.member.slots.get_mut(slot).filter(|slot| slot.track == shown) else { continue };
             let before = forwarded;
-            let out = packets.iter().filter_map(|(.., packet)| {
-                let packet = packet.incoming();
+            let out = packets.iter().filter_map(|queued| {
+                let packet = queued.packet.incoming();
                 let out = slot.egress.forward(&slot.formats, &packet)?;
                 forwarded += 1;
                 pictures |= packet.format.codec != Codec::Opus;
@@ -208,23 +220,23 @@ impl Shard {
         (forwarded > 0 && is_due).then_some(key)
     }
 
-    /// Sorts the batch by tracks, and lists who gets what of it.
+    /// Lists who gets what, once all has been given out, or there is sound: that does not wait until all receivers have their
+    /// pictures.
     fn plan_deliveries(&mut self) {
-        let Self { batch, deliveries, rooms, .. } = self;
-        // Stable: those of one track stay in order.
-        batch.sort_by_key(|(room, track, _)| (*room, *track));
-        let mut first = 0;
-        for of_track in batch.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            even_out(of_track);
-            let packets = first..first + of_track.len();
-            first = packets.end;
-            // The publisher may have gone since.
-            let track = rooms.get(of_track[0].0).and_then(|room| room.tracks.get(of_track[0].1));
-            for subscriber in track.into_iter().flat_map(|track| &track.subscribers) {
-                deliveries.push(subscriber.key, subscriber.slot, packets.clone());
-            }
+        if !self.overtaking.is_done() || self.batch.is_empty() {
+            return;
         }
-        deliveries.sort();
+        if !self.deliveries.is_done() {
+            if self.batch.has_sound() {
+                self.overtaking.begin_sound(&mut self.batch, &self.rooms);
+            }
+            return;
+        }
+        for (room, track) in self.batch.too_late(self.now) {
+            self.stats.dropped_late += 1;
+            self.pass_over(room, track);
+        }
+        self.deliveries.begin(&mut self.batch, &self.rooms);
     }
 
     /// A receiver cannot decode what a slot gives it.
@@ -252,10 +264,10 @@ impl Shard {
         let Some(layer) = track.layers.get_mut(wanted.layer) else {
             return;
         };
-        let begins = |(room, track, packet): &(usize, usize, Kept)| {
+        let begins = |Queued { room, track, packet }: &Queued| {
             (*room, *track, packet.layer) == (wanted.room, wanted.track, wanted.layer) && packet.keyframe_start
         };
-        let is_coming = self.deliveries.is_empty() && self.batch.iter().any(begins);
+        let is_coming = self.batch.iter().any(begins);
         if !layer.is_live(self.now) || is_coming {
             // It begins with a keyframe, or is asked again with the next look; or that one will do: it is yet to be forwarded.
             return;

@@ -388,8 +388,14 @@ impl Net {
 
     /// What is on its way from a client arrives in one batch, without a turn of the shard's timers. Returns to whom it
     /// gives datagrams of `length` bytes and more, in order, and how long they are.
-    #[allow(dead_code, reason = "not every test file asks for it")]
     pub fn batch(&mut self, index: usize, length: usize) -> Vec<(SocketAddr, usize)> {
+        self.arrive(index);
+        let sent = self.give_out(usize::MAX);
+        sent.into_iter().filter(|(_, sent)| *sent >= length).collect()
+    }
+
+    /// What is on its way from a client arrives, and nothing goes out: see [`Self::give_out`].
+    pub fn arrive(&mut self, index: usize) {
         let (batch, rest) =
             std::mem::take(&mut self.wire).into_iter().partition(|(_, (up, from, _))| *up && *from == index);
         self.wire = rest;
@@ -397,9 +403,13 @@ impl Net {
         for (.., data) in batch.values() {
             self.shards[0].handle(self.now, Input::Datagram { remote, data });
         }
-        let outputs: Vec<Output> = std::iter::from_fn(|| self.shards[0].poll_output()).collect();
+    }
+
+    /// So many outputs of the shard, if there are. Returns to whom they send datagrams, and how long these are.
+    pub fn give_out(&mut self, most: usize) -> Vec<(SocketAddr, usize)> {
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.shards[0].poll_output()).take(most).collect();
         let sent = |output: &Output| match output {
-            Output::Transmit(t) if t.contents.len() >= length => Some((t.destination, t.contents.len())),
+            Output::Transmit(t) => Some((t.destination, t.contents.len())),
             _ => None,
         };
         let sent = outputs.iter().filter_map(sent).collect();
