@@ -1,7 +1,8 @@
 //! What a forwarded packet costs the whole server, beside the least that any server must pay for it on this machine:
 //! `cargo bench -p weir-loadtest --bench end_to_end [-- --rounds N --seconds N --line TEXT]`; and what one worker carries:
-//! `[-- --rooms N,N... --seconds N]`, rooms of one publisher with sound and ten viewers, so many at a time, with the server on
-//! one processor and the tester on another (`taskset`).
+//! `[-- --rooms N,N... --seconds N [--half]]`, rooms of one publisher with sound and ten viewers, so many at a time, with the
+//! server on one processor and the tester on another (`taskset`). With `--half` another program takes half of the server's
+//! processor while it is measured: so the server has more to do than it can, and the tester has not.
 //!
 //! Each round measures the floor (sealing 1200 bytes with AES-256-GCM, sending eight such in one call), then each line:
 //! a fresh server with one media worker, one publisher of 2.5 Mbps at 30 frames a second, and viewers over the network,
@@ -38,6 +39,8 @@ struct Options {
     only: String,
     /// None: costs are measured. Else how much one worker carries, with so many rooms.
     rooms: Vec<u32>,
+    /// Another program takes half of the server's processor meanwhile.
+    half: bool,
 }
 
 fn main() -> ExitCode {
@@ -51,11 +54,16 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { rounds: 5, measured: Duration::from_secs(10), only: String::new(), rooms: Vec::new() };
+    let mut options =
+        Options { rounds: 5, measured: Duration::from_secs(10), only: String::new(), rooms: Vec::new(), half: false };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         // What cargo itself passes on.
         if name == "--bench" {
+            continue;
+        }
+        if name == "--half" {
+            options.half = true;
             continue;
         }
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -68,8 +76,11 @@ fn options() -> Result<Options, String> {
                 let rooms = value.split(',').map(|n| n.parse().ok().filter(|n| *n > 0)).collect::<Option<Vec<u32>>>();
                 options.rooms = rooms.ok_or_else(|| format!("--rooms {value}: numbers, as in 10,20"))?;
             }
-            _ => return Err(format!("{name} is not known: --rounds N, --seconds N, --line TEXT, --rooms N,N")),
+            _ => return Err(format!("{name} is not known: --rounds N, --seconds N, --line TEXT, --rooms N,N, --half")),
         }
+    }
+    if options.half && options.rooms.is_empty() {
+        return Err("--half goes with --rooms: costs are measured undisturbed".to_owned());
     }
     Ok(options)
 }
@@ -83,7 +94,8 @@ fn measure(options: &Options) -> Result<(), String> {
 fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
     println!("load {} at the beginning\n", load());
     println!(
-        "| rooms | packets/s | worker busy | us/packet | video p50, p99, worst second's p99 ms | sound p50, p99 ms | \
+        "| rooms | packets/s | worker busy | us/packet | video p50, p99, worst second's p99 ms | \
+         sound p50, p90, p99 ms | \
          viewers without a picture | pictures shed at the end | dropped late, by the kernel |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
@@ -95,10 +107,11 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
             transport_cc: true,
             measured: options.measured,
             to_the_limit: true,
+            half: options.half,
         };
         let s = run(programs, &plan)?;
         println!(
-            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2} | {} | {} | {}, {} |",
+            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2}, {:.2} | {} | {} | {}, {} |",
             s.per_second,
             s.busy,
             s.micros,
@@ -106,6 +119,7 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
             s.p99_ms,
             s.worst_p99_ms,
             s.sound_p50_ms,
+            s.sound_p90_ms,
             s.sound_p99_ms,
             s.without_media,
             s.shed,
@@ -126,8 +140,9 @@ fn measure_costs(options: &Options, programs: &Programs) -> Result<(), String> {
         floors.push(floor);
         for (line, samples) in lines.iter().zip(&mut samples) {
             let (viewers, transport_cc) = (line.viewers, line.transport_cc);
+            let measured = options.measured;
             let plan =
-                Plan { rooms: 1, viewers, sound: false, transport_cc, measured: options.measured, to_the_limit: false };
+                Plan { rooms: 1, viewers, sound: false, transport_cc, measured, to_the_limit: false, half: false };
             let sample = run(programs, &plan)?;
             eprintln!("  {}: {:.2} us, {} packets/s", line.name, sample.micros, sample.per_second.round());
             samples.push(sample);

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     /// It may be more than a worker carries: the server has the first processor for itself, the tester the second, and viewers
     /// may go without a picture.
     pub(crate) to_the_limit: bool,
+    /// Another program takes half of the server's processor while it is measured, which then is the first one.
+    pub(crate) half: bool,
 }
 
 /// What one run has shown.
@@ -47,6 +49,7 @@ pub(crate) struct Sample {
     pub(crate) worst_p99_ms: f64,
     /// Of sound, over the whole run.
     pub(crate) sound_p50_ms: f64,
+    pub(crate) sound_p90_ms: f64,
     pub(crate) sound_p99_ms: f64,
     /// Viewers who got nothing in the whole run.
     pub(crate) without_media: f64,
@@ -109,9 +112,11 @@ pub(crate) fn run(programs: &Programs, plan: &Plan) -> Result<Sample, String> {
         there => Err(format!("{there} of {all} viewers watch")),
     })?;
     std::thread::sleep((ramp + SETTLE).saturating_sub(begun.elapsed()).max(SETTLE));
+    let other = plan.half.then(busy_loop).transpose()?;
     let before = look(http, server.0.id())?;
     let from = begun.elapsed();
     std::thread::sleep(plan.measured);
+    drop(other);
     let after = look(http, server.0.id())?;
     let seconds = (from.as_secs_f64(), begun.elapsed().as_secs_f64());
     let ended = tester.0.wait().map_err(|error| error.to_string())?;
@@ -128,6 +133,13 @@ pub(crate) fn run(programs: &Programs, plan: &Plan) -> Result<Sample, String> {
         return Err(format!("the load tester failed: {ended}; its report is {}", programs.report.display()));
     }
     Ok(sample(&before, &after, &report, seconds))
+}
+
+/// A program that does nothing, all the time, on the server's processor.
+fn busy_loop() -> Result<Running, String> {
+    let mut program = on_processor(Some(0), Path::new("sh"));
+    program.args(["-c", "while :; do :; done"]);
+    quiet(&mut program).spawn().map(Running).map_err(|error| format!("cannot start a busy loop: {error}"))
 }
 
 fn tester(programs: &Programs, plan: &Plan, url: &str) -> Command {
@@ -162,6 +174,7 @@ fn sample(before: &Look, after: &Look, report: &Value, (from, to): (f64, f64)) -
         p99_ms: crate::median(of("latency_p99_ms")),
         worst_p99_ms: of("latency_p99_ms").into_iter().fold(f64::NAN, f64::max),
         sound_p50_ms: sound("p50"),
+        sound_p90_ms: sound("p90"),
         sound_p99_ms: sound("p99"),
         without_media: report["summary"]["participants"]["without_media"].as_f64().unwrap_or(f64::NAN),
         shed: after.shed,

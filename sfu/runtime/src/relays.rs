@@ -141,10 +141,18 @@ impl Relays {
         Some(LinkId(number as u8))
     }
 
-    /// Gives `take` what others have said: what matters first. True if there may be more.
-    pub(crate) fn receive(&mut self, now: Instant, mut take: impl FnMut(LinkId, RelayMessage)) -> bool {
+    /// Gives `take` what others have said: what matters first, for as long as `has_time`, then media. True if there may be more.
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        mut has_time: impl FnMut() -> bool,
+        mut take: impl FnMut(LinkId, RelayMessage),
+    ) -> bool {
         let mut more = true;
         for _ in 0..MAX_CONTROL {
+            if !has_time() {
+                break;
+            }
             let Ok((from, message)) = self.inbox.control.try_recv() else {
                 more = false;
                 break;
@@ -259,10 +267,14 @@ mod tests {
         assert!(a.has_backlog());
         let mut arrived = Vec::new();
         for _ in 0..count {
-            b.receive(now, |from, message| {
-                assert_eq!(from, LinkId(0));
-                arrived.push(format!("{message:?}"));
-            });
+            b.receive(
+                now,
+                || true,
+                |from, message| {
+                    assert_eq!(from, LinkId(0));
+                    arrived.push(format!("{message:?}"));
+                },
+            );
             a.wake(&links);
         }
         assert!(!a.has_backlog());
@@ -277,8 +289,26 @@ mod tests {
         assert_eq!(a.dropped, 15);
         requests(now, 2).into_iter().for_each(|message| a.send(now, &links, LinkId(1), message));
         let mut first = Vec::new();
-        assert!(b.receive(now, |_, message| first.push(message.packets())), "there is more");
+        assert!(b.receive(now, || true, |_, message| first.push(message.packets())), "there is more");
         assert_eq!(first[..3], [0, 0, 3], "what matters comes first");
+    }
+
+    #[test]
+    fn words_for_which_there_is_no_time_wait_in_order_and_media_do_not() {
+        let now = Instant::now();
+        let (links, mut a, mut b) = pair(now);
+        a.send(now, &links, LinkId(1), relayed(now, Codec::Opus, 3));
+        requests(now, 3).into_iter().for_each(|message| a.send(now, &links, LinkId(1), message));
+        let mut packets = Vec::new();
+        let mut time_for = 2;
+        let mut has_time = || {
+            time_for -= 1;
+            time_for >= 0
+        };
+        assert!(b.receive(now, &mut has_time, |_, message| packets.push(message.packets())), "there is more");
+        assert_eq!(packets, [0, 0, 3]);
+        assert!(!b.receive(now, || true, |_, message| packets.push(message.packets())));
+        assert_eq!(packets, [0, 0, 3, 0]);
     }
 
     #[test]
@@ -290,10 +320,10 @@ mod tests {
         // The last of these says nothing of video itself.
         [Codec::Vp8, Codec::Vp8, Codec::Opus].into_iter().for_each(|codec| send(&mut a, codec));
         let mut told = Vec::new();
-        while b.receive(now, |_, message| told.push(!format!("{message:?}").ends_with("shed: [] })"))) {}
+        while b.receive(now, || true, |_, message| told.push(!format!("{message:?}").ends_with("shed: [] })"))) {}
         assert_eq!(told, [false; MEDIA]);
         (0..2).for_each(|_| send(&mut a, Codec::Vp8));
-        b.receive(now, |_, message| told.push(!format!("{message:?}").ends_with("shed: [] })")));
+        b.receive(now, || true, |_, message| told.push(!format!("{message:?}").ends_with("shed: [] })")));
         assert_eq!(told[MEDIA..], [true, false], "once");
     }
 
@@ -305,7 +335,7 @@ mod tests {
             a.send(now, &links, LinkId(1), relayed(now, codec, 4));
         }
         let mut packets = Vec::new();
-        b.receive(now + PATIENCE * 2, |_, message| packets.push(message.packets()));
+        b.receive(now + PATIENCE * 2, || true, |_, message| packets.push(message.packets()));
         assert_eq!((packets, b.dropped), (vec![0, 4], 4));
     }
 

@@ -32,8 +32,8 @@ const MAX_STRAYS: usize = 512;
 /// a second batch is rarely full.
 const MAX_BATCHES: usize = 4;
 
-/// How long packets are forwarded until those that came meanwhile are looked at: sound among them goes first, so that it
-/// waits for no more than this, however many pictures there are to forward. A look costs two calls into the kernel.
+/// How long commands are carried out, and packets are forwarded, until what came meanwhile is looked at: sound in it goes first,
+/// so that it waits for little more than this, however many pictures there are to forward. A look costs two calls into the kernel.
 const QUANTUM: Duration = Duration::from_millis(2);
 /// So many outputs are sent between two looks at the clock.
 const OUTPUTS: usize = 32;
@@ -222,10 +222,17 @@ impl Worker {
         }
         let now = Instant::now();
         more |= self.take_strays(now, &mut datagrams);
-        more |= self.take_relays(now);
-        let forwards_long = self.forwarding_since.is_some_and(|since| now.duration_since(since) < COMMAND_PATIENCE);
-        more |= forwards_long || self.take_commands(now);
-        let left = self.flush_until(now + QUANTUM);
+        let end = now + QUANTUM;
+        let commands_wait = self.forwarding_since.is_some_and(|since| now.duration_since(since) < COMMAND_PATIENCE);
+        more |= self.take_relays(now, if commands_wait { now } else { end });
+        if !commands_wait {
+            more |= self.take_commands(now, end);
+            self.forwarding_since = None;
+        }
+        let left = self.flush_some();
+        if !left && !self.replies.is_empty() {
+            self.forget_unanswered();
+        }
         while let Some((id, reason)) = self.leaving.pop() {
             self.shard.handle(now, Input::Command { request: u64::MAX, command: Command::Leave(id, reason) });
             self.flush();
@@ -252,8 +259,8 @@ impl Worker {
         }
     }
 
-    /// What other workers say. True if there may be more.
-    fn take_relays(&mut self, now: Instant) -> bool {
+    /// What other workers say, until then if it is not media. True if there may be more.
+    fn take_relays(&mut self, now: Instant, end: Instant) -> bool {
         if self.links.len() == 1 {
             return false;
         }
@@ -264,13 +271,10 @@ impl Worker {
             return false;
         }
         let Self { shard, relays, .. } = self;
-        let more = relays.receive(now, |from, message| shard.handle(now, Input::Relay { from, message }));
+        let has_time = || Instant::now() < end;
+        let more = relays.receive(now, has_time, |from, message| shard.handle(now, Input::Relay { from, message }));
         while let Some(gone) = self.relays.lost(now, &self.links) {
             self.shard.handle(now, Input::LinkLost(gone));
-        }
-        if !self.replies.is_empty() {
-            self.flush();
-            self.forget_unanswered();
         }
         more
     }
@@ -306,9 +310,12 @@ impl Worker {
         true
     }
 
-    /// Commands and news of other workers. True if there may be more.
-    fn take_commands(&mut self, now: Instant) -> bool {
-        for _ in 0..MAX_COMMANDS {
+    /// Commands and news of other workers, one at least and others until then. True if there may be more.
+    fn take_commands(&mut self, now: Instant, end: Instant) -> bool {
+        for taken in 0..MAX_COMMANDS {
+            if taken > 0 && Instant::now() >= end {
+                break;
+            }
             let Ok(message) = self.control.try_recv() else { return false };
             self.on_control(now, message);
             self.flush();
@@ -371,17 +378,18 @@ impl Worker {
         self.end_flush();
     }
 
-    /// Carries out what the shard gives out, until then at least. True if packets are left that are being forwarded.
-    fn flush_until(&mut self, end: Instant) -> bool {
+    /// Carries out what the shard gives out, but for the packets for which there is no time. True if there are such.
+    fn flush_some(&mut self) -> bool {
+        let begun = Instant::now();
         let mut left = false;
         let mut carried = 0;
         while !left && let Some(output) = self.shard.poll_output() {
             self.carry_out(output);
             carried += 1;
-            left = carried % OUTPUTS == 0 && self.shard.is_forwarding() && Instant::now() >= end;
+            left = carried % OUTPUTS == 0 && self.shard.is_forwarding() && begun.elapsed() >= QUANTUM;
         }
         self.end_flush();
-        self.forwarding_since = if left { self.forwarding_since.or(Some(end - QUANTUM)) } else { None };
+        self.forwarding_since = if left { self.forwarding_since.or(Some(begun)) } else { None };
         left
     }
 

@@ -1,5 +1,6 @@
 //! Packets on their way to those who get them: collected, then given to one receiver after another.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -44,16 +45,17 @@ impl Batch {
         self.packets.iter()
     }
 
-    /// The pictures that are too old at this time, track by track: none of those is for anybody any more.
-    pub(super) fn too_late(&mut self, now: Instant) -> Vec<(usize, usize)> {
-        let mut tracks = Vec::new();
+    /// Gives up the pictures that are too old at this time. Returns how many packets these are, and of which tracks.
+    pub(super) fn give_up_late(&mut self, now: Instant) -> (u64, BTreeSet<(usize, usize)>) {
+        let (mut count, mut tracks) = (0, BTreeSet::new());
         for queued in &mut self.packets {
             let waited = now.saturating_duration_since(queued.packet.now);
             if waited >= LATE && !queued.packet.is_sound() && queued.packet.give_up() {
-                tracks.push((queued.room, queued.track));
+                count += 1;
+                tracks.insert((queued.room, queued.track));
             }
         }
-        tracks
+        (count, tracks)
     }
 }
 

@@ -232,10 +232,9 @@ impl Shard {
             }
             return;
         }
-        for (room, track) in self.batch.too_late(self.now) {
-            self.stats.dropped_late += 1;
-            self.pass_over(room, track);
-        }
+        let (late, tracks) = self.batch.give_up_late(self.now);
+        self.stats.dropped_late += late;
+        tracks.into_iter().for_each(|(room, track)| self.pass_over(room, track));
         self.deliveries.begin(&mut self.batch, &self.rooms);
     }
 
