@@ -27,12 +27,12 @@ pub fn rtx_buffer(data: &[u8]) {
     let max_size = data[3] as usize;
     let mut buf = EvictingBuffer::new(buf_size as usize, Duration::from_secs(max_age), max_size);
     let mut now = Instant::now();
-    let mut pos = 0;
+    let mut pos = 0_u64;
 
     for d in &data[4..] {
         now += Duration::from_millis(*d as u64);
         if d % 2 == 0 {
-            buf.maybe_evict(now)
+            buf.get_mut(pos.saturating_sub(*d as u64), now);
         } else {
             pos += *d as u64;
             buf.push(pos, now, d);

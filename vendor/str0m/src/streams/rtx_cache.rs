@@ -40,31 +40,34 @@ impl RtxCache {
             .seq_no_by_quantized_size
             .get_or_insert_with(|| Box::new([SeqNo::MAX; RTX_CACHE_QUANTIZE_SLOTS]));
         by_size[quantized_size] = seq_no;
-        self.remove_old_packets(now);
     }
 
     pub fn last_cached_seq_no(&self) -> Option<SeqNo> {
         Some(self.packet_by_seq_no.last_position()?.into())
     }
 
-    pub fn get_cached_packet_by_seq_no(&mut self, seq_no: SeqNo) -> Option<&mut TxPacket> {
-        self.packet_by_seq_no.get_mut(*seq_no)
+    pub fn get_cached_packet_by_seq_no(
+        &mut self,
+        seq_no: SeqNo,
+        now: Instant,
+    ) -> Option<&mut TxPacket> {
+        self.packet_by_seq_no.get_mut(*seq_no, now)
     }
 
-    pub fn get_cached_packet_smaller_than(&mut self, max_size: usize) -> Option<&mut TxPacket> {
+    pub fn get_cached_packet_smaller_than(
+        &mut self,
+        max_size: usize,
+        now: Instant,
+    ) -> Option<&mut TxPacket> {
         let quantized_size = max_size / RTX_CACHE_SIZE_QUANTIZER;
 
         let seq_no = self.seq_no_by_quantized_size.as_ref()?[..quantized_size]
             .iter()
             .rev()
             .filter(|seq_no| !seq_no.is_max())
-            .find(|seq_no| self.packet_by_seq_no.contains(***seq_no))?;
+            .find(|seq_no| self.packet_by_seq_no.contains(***seq_no, now))?;
 
-        self.get_cached_packet_by_seq_no(*seq_no)
-    }
-
-    fn remove_old_packets(&mut self, now: Instant) {
-        self.packet_by_seq_no.maybe_evict(now);
+        self.get_cached_packet_by_seq_no(*seq_no, now)
     }
 
     pub(crate) fn last_packet(&self) -> Option<&[u8]> {
@@ -104,11 +107,11 @@ mod test {
         rtx_cache.cache_sent_packet(packet(now, 1, 10), after(now, 10));
         assert_eq!(
             Some(&mut packet(now, 1, 10)),
-            rtx_cache.get_cached_packet_by_seq_no(1.into())
+            rtx_cache.get_cached_packet_by_seq_no(1.into(), after(now, 2000))
         );
         assert_eq!(
             Some(&mut packet(now, 1, 10)),
-            rtx_cache.get_cached_packet_smaller_than(1000)
+            rtx_cache.get_cached_packet_smaller_than(1000, after(now, 2000))
         );
     }
 
@@ -117,8 +120,14 @@ mod test {
         let now = Instant::now();
         let mut rtx_cache = RtxCache::new(10, Duration::from_secs(0));
         rtx_cache.cache_sent_packet(packet(now, 1, 10), after(now, 10));
-        assert_eq!(None, rtx_cache.get_cached_packet_by_seq_no(1.into()));
-        assert_eq!(None, rtx_cache.get_cached_packet_smaller_than(1000));
+        assert_eq!(
+            None,
+            rtx_cache.get_cached_packet_by_seq_no(1.into(), after(now, 2000))
+        );
+        assert_eq!(
+            None,
+            rtx_cache.get_cached_packet_smaller_than(1000, after(now, 2000))
+        );
     }
 
     #[test]
@@ -128,21 +137,24 @@ mod test {
         rtx_cache.cache_sent_packet(packet(now, 1, 10), after(now, 10));
         assert_eq!(
             Some(&mut packet(now, 1, 10)),
-            rtx_cache.get_cached_packet_by_seq_no(1.into())
+            rtx_cache.get_cached_packet_by_seq_no(1.into(), after(now, 2000))
         );
         assert_eq!(
             Some(&mut packet(now, 1, 10)),
-            rtx_cache.get_cached_packet_smaller_than(1000)
+            rtx_cache.get_cached_packet_smaller_than(1000, after(now, 2000))
         );
         assert_eq!(
             Some(&mut packet(now, 1, 10)),
-            rtx_cache.get_cached_packet_smaller_than(25)
+            rtx_cache.get_cached_packet_smaller_than(25, after(now, 2000))
         );
-        assert_eq!(None, rtx_cache.get_cached_packet_smaller_than(24));
+        assert_eq!(
+            None,
+            rtx_cache.get_cached_packet_smaller_than(24, after(now, 2000))
+        );
         rtx_cache.cache_sent_packet(packet(now, 2, 20), after(now, 20));
         assert_eq!(
             Some(&mut packet(now, 2, 20)),
-            rtx_cache.get_cached_packet_by_seq_no(2.into())
+            rtx_cache.get_cached_packet_by_seq_no(2.into(), after(now, 2000))
         );
     }
 
@@ -160,10 +172,16 @@ mod test {
 
         assert_eq!(
             Some(&mut packet(now, 200, 2000)),
-            rtx_cache.get_cached_packet_by_seq_no(200.into())
+            rtx_cache.get_cached_packet_by_seq_no(200.into(), after(now, 2000))
         );
-        assert_eq!(None, rtx_cache.get_cached_packet_by_seq_no(100.into()));
-        assert_eq!(None, rtx_cache.get_cached_packet_by_seq_no(101.into()));
+        assert_eq!(
+            None,
+            rtx_cache.get_cached_packet_by_seq_no(100.into(), after(now, 2000))
+        );
+        assert_eq!(
+            None,
+            rtx_cache.get_cached_packet_by_seq_no(101.into(), after(now, 2000))
+        );
     }
 
     #[test]
@@ -178,15 +196,18 @@ mod test {
             rtx_cache.cache_sent_packet(pkt, now);
         }
 
-        assert_eq!(None, rtx_cache.get_cached_packet_by_seq_no(99.into()));
+        assert_eq!(
+            None,
+            rtx_cache.get_cached_packet_by_seq_no(99.into(), after(now, 2000))
+        );
 
         assert_eq!(
             Some(&mut packet(now, 100, 1000)),
-            rtx_cache.get_cached_packet_by_seq_no(100.into())
+            rtx_cache.get_cached_packet_by_seq_no(100.into(), after(now, 2000))
         );
         assert_eq!(
             Some(&mut packet(now, 200, 2000)),
-            rtx_cache.get_cached_packet_by_seq_no(200.into())
+            rtx_cache.get_cached_packet_by_seq_no(200.into(), after(now, 2000))
         );
     }
 }

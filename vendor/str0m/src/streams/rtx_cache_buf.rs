@@ -3,15 +3,13 @@
 use std::mem;
 use std::time::{Duration, Instant};
 
-use crate::util::already_happened;
-
-/// Fixed size buffer that evicts the oldest entries based on time.
+/// Ring buffer of entries that are of use until they reach an age.
 ///
 /// The buffer is ringbuffer-esque in that all elements are inserted with a position that is modulo to an
 /// insert index into the buffer. That makes lookups very fast since they are fixed offsets.
 ///
-/// The buffer evicts values based on time. If the size of the buffer is too small and would
-/// overwrite an entry that has not been evicted due to age, the buffer grows.
+/// An entry that is too old is not found any more, and is overwritten in its place. Where one that
+/// is not too old would be overwritten, the buffer grows.
 #[derive(Debug)]
 pub struct EvictingBuffer<T> {
     buf: Vec<Option<Entry<T>>>,
@@ -22,10 +20,6 @@ pub struct EvictingBuffer<T> {
     max_size: usize,
     /// Last inserted position
     last_position: Option<u64>,
-    /// Next element to evict.
-    next_evict: Option<u64>,
-    // Last timeout when we evicted elements.
-    last_timeout: Instant,
 }
 
 /// Entry in the buffer to keep track of position and time separately.
@@ -33,10 +27,16 @@ pub struct EvictingBuffer<T> {
 struct Entry<T> {
     /// Position is offset modulus the buffer size.
     position: u64,
-    /// Entry time. Used for eviction.
+    /// Entry time. Used for its age.
     timestamp: Instant,
     /// The value held at this entry.
     value: T,
+}
+
+impl<T> Entry<T> {
+    fn is_older_than(&self, age: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.timestamp) > age
+    }
 }
 
 // We don't want to require that T is Clone/Copy, which means we
@@ -57,8 +57,6 @@ impl<T> EvictingBuffer<T> {
             max_age,
             max_size,
             last_position: None,
-            next_evict: None,
-            last_timeout: already_happened(),
         }
     }
 
@@ -79,31 +77,17 @@ impl<T> EvictingBuffer<T> {
             return;
         }
 
-        if timestamp < self.last_timeout {
-            // Value is already considered evicted.
-            return;
-        }
-
-        let next_evict = if let Some(v) = self.next_evict {
-            v
-        } else {
-            // First ever cached value sets the initial evict position.
-            self.next_evict = Some(position);
-            position
-        };
-
-        if position < next_evict {
-            // Do not cache values preceding evict position.
-            return;
-        }
-
         let mut index = self.index_for_position(position);
 
         if let Some(entry) = &self.buf[index] {
+            if entry.position > position {
+                // Do not cache values preceding those kept.
+                return;
+            }
             // If the position is exactly the same, we allow it since it's
             // replacing the current T value. If position differs, we've
             // wrapped around.
-            if entry.position != position {
+            if entry.position != position && !entry.is_older_than(self.max_age, timestamp) {
                 // Make space to continue.
                 self.grow();
                 index = self.index_for_position(position);
@@ -118,90 +102,23 @@ impl<T> EvictingBuffer<T> {
         });
     }
 
-    /// Get the entry for the previously inserted position.
-    #[allow(unused)]
-    pub fn get(&self, position: u64) -> Option<&T> {
+    fn entry(&self, position: u64) -> Option<&Entry<T>> {
         if self.is_inert() {
             return None;
         }
-
-        let index = (position % self.buf.len() as u64) as usize;
-        if let Some(entry) = &self.buf[index] {
-            if entry.position == position {
-                return Some(&entry.value);
-            }
-        }
-        None
+        let entry = self.buf[self.index_for_position(position)].as_ref()?;
+        (entry.position == position).then_some(entry)
     }
 
-    pub fn get_mut(&mut self, position: u64) -> Option<&mut T> {
+    /// Get the entry for the previously inserted position, unless it is too old.
+    pub fn get_mut(&mut self, position: u64, now: Instant) -> Option<&mut T> {
         if self.is_inert() {
             return None;
         }
-
-        let index = (position % self.buf.len() as u64) as usize;
-        if let Some(entry) = &mut self.buf[index] {
-            if entry.position == position {
-                return Some(&mut entry.value);
-            }
-        }
-        None
-    }
-
-    pub fn maybe_evict(&mut self, now: Instant) {
-        if self.is_inert() {
-            return;
-        }
-
-        if now <= self.last_timeout {
-            // Time cannot go backwards. And of a burst, the first packet has evicted already.
-            return;
-        }
-        self.last_timeout = now;
-
-        self.evict(now);
-    }
-
-    fn evict(&mut self, now: Instant) {
-        let Some(start_position) = self.next_evict else {
-            // Before first element been pushed.
-            return;
-        };
-
-        let mut position = start_position;
-        let start_index = self.index_for_position(position);
-
-        loop {
-            let index = self.index_for_position(position);
-
-            if index == start_index && position > start_position {
-                // looped around without finding the end. Means there are no elements.
-                break;
-            }
-
-            let Some(entry) = &self.buf[index] else {
-                // No entry means we might have a gap. We can't break on gaps because
-                // there might be entries to evict later. Skip the position and check
-                // until we find a timestamp.
-                position += 1;
-                continue;
-            };
-
-            let age = now.saturating_duration_since(entry.timestamp);
-
-            if age > self.max_age {
-                // Evict.
-                self.buf[index] = None;
-            } else {
-                // We assume entries are roughly in time order (some jumble is allowed).
-                // Once we reach an element we should not evict, stop.
-                break;
-            }
-
-            position += 1;
-        }
-
-        self.next_evict = Some(position);
+        let index = self.index_for_position(position);
+        let entry = self.buf[index].as_mut()?;
+        let found = entry.position == position && !entry.is_older_than(self.max_age, now);
+        found.then_some(&mut entry.value)
     }
 
     fn grow(&mut self) {
@@ -219,21 +136,16 @@ impl<T> EvictingBuffer<T> {
         let old_buffer = mem::replace(&mut self.buf, prepare_buf(new_size));
 
         // Move all entries over to the new buffer. Changing the buffer size might alter the
-        // index position. However max_position and next_evict are already containing positions
-        // not index, which means they stay correct.
+        // index position.
         for e in old_buffer.into_iter().flatten() {
             let index = self.index_for_position(e.position);
             self.buf[index] = Some(e);
         }
     }
 
-    pub fn contains(&self, position: u64) -> bool {
-        if self.is_inert() {
-            return false;
-        }
-
-        let index = self.index_for_position(position);
-        self.buf[index].is_some()
+    pub fn contains(&self, position: u64, now: Instant) -> bool {
+        self.entry(position)
+            .is_some_and(|entry| !entry.is_older_than(self.max_age, now))
     }
 
     pub fn last_position(&self) -> Option<u64> {
@@ -245,12 +157,7 @@ impl<T> EvictingBuffer<T> {
     }
 
     pub fn last(&self) -> Option<&T> {
-        if self.is_inert() {
-            return None;
-        }
-
-        let last = self.last_position?;
-        self.get(last)
+        Some(&self.entry(self.last_position?)?.value)
     }
 
     pub fn clear(&mut self) {
@@ -258,8 +165,6 @@ impl<T> EvictingBuffer<T> {
             self.buf[i] = None;
         }
         self.last_position = None;
-        self.next_evict = None;
-        self.last_timeout = already_happened();
     }
 }
 
@@ -275,8 +180,8 @@ mod test {
         buf.push(5, now, 'A');
 
         assert_eq!(buf.index_for_position(5), buf.index_for_position(3));
-        assert_eq!(buf.get(5), Some(&'A'));
-        assert_eq!(buf.get(3), None); // modulo to same index
+        assert_eq!(buf.get_mut(5, now), Some(&mut 'A'));
+        assert_eq!(buf.get_mut(3, now), None); // modulo to same index
     }
 
     #[test]
@@ -289,75 +194,62 @@ mod test {
         buf.push(7, now + Duration::from_secs(2), 'C');
 
         // The size is 2, we should have grown to accomodate.
-        assert_eq!(buf.get(5), Some(&'A'));
-        assert_eq!(buf.get(6), Some(&'B'));
-        assert_eq!(buf.get(7), Some(&'C'));
+        assert_eq!(buf.get_mut(5, now), Some(&mut 'A'));
+        assert_eq!(buf.get_mut(6, now), Some(&mut 'B'));
+        assert_eq!(buf.get_mut(7, now), Some(&mut 'C'));
     }
 
     #[test]
-    fn push_before_next_evict() {
+    fn push_before_what_is_kept() {
+        let mut buf = EvictingBuffer::new(2, Duration::from_secs(10), 2);
+        let now = Instant::now();
+
+        buf.push(7, now, 'B');
+        // In the place of a later one, thus ignored.
+        buf.push(5, now, 'A');
+        assert_eq!(buf.get_mut(7, now), Some(&mut 'B'));
+        assert_eq!(buf.get_mut(5, now), None);
+        // Late, but in a place of its own.
+        buf.push(6, now, 'C');
+        assert_eq!(buf.get_mut(6, now), Some(&mut 'C'));
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_found() {
         let mut buf = EvictingBuffer::new(2, Duration::from_secs(10), 10);
         let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
 
-        buf.push(6, now + Duration::from_secs(0), 'B');
-        assert_eq!(buf.next_evict, Some(6));
-
-        // Before the initial evict position, thus ignored.
-        buf.push(5, now + Duration::from_secs(1), 'A');
-
-        assert_eq!(buf.get(5), None);
+        buf.push(5, at(0), 'A');
+        buf.push(6, at(1), 'B');
+        assert_eq!(buf.get_mut(5, at(10)), Some(&mut 'A'));
+        assert!(buf.contains(5, at(10)));
+        assert_eq!(buf.get_mut(5, at(11)), None);
+        assert!(!buf.contains(5, at(11)));
+        assert_eq!(buf.get_mut(6, at(11)), Some(&mut 'B'));
+        assert!(!buf.contains(8, at(1)), "another one is in its place");
+        assert_eq!(buf.last(), Some(&'B'), "however old");
     }
 
     #[test]
-    fn evict_oldest() {
+    fn what_is_too_old_is_overwritten_in_its_place() {
         let mut buf = EvictingBuffer::new(2, Duration::from_secs(10), 10);
         let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
 
-        buf.push(5, now + Duration::from_secs(0), 'A');
-        buf.push(6, now + Duration::from_secs(1), 'B');
-
-        // Nothing should go
-        buf.maybe_evict(now + Duration::from_secs(1));
-        assert_eq!(buf.get(5), Some(&'A'));
-        assert_eq!(buf.get(6), Some(&'B'));
-
-        // One entry gone.
-        buf.maybe_evict(now + Duration::from_secs(11));
-        assert_eq!(buf.get(5), None);
-        assert_eq!(buf.get(6), Some(&'B'));
-    }
-
-    #[test]
-    fn evict_with_gap() {
-        let mut buf = EvictingBuffer::new(4, Duration::from_secs(10), 10);
-        let now = Instant::now();
-
-        buf.push(5, now + Duration::from_secs(0), 'A');
-        // GAP
-        buf.push(7, now + Duration::from_secs(2), 'C');
-        buf.push(8, now + Duration::from_secs(3), 'D');
-
-        // Should evict A and C
-        buf.maybe_evict(now + Duration::from_secs(13));
-
-        assert_eq!(buf.get(5), None);
-        assert_eq!(buf.get(7), None);
-        assert_eq!(buf.get(8), Some(&'D'));
-    }
-
-    #[test]
-    fn evict_all() {
-        let mut buf = EvictingBuffer::new(4, Duration::from_secs(10), 10);
-        let now = Instant::now();
-
-        buf.push(5, now + Duration::from_secs(0), 'A');
-        buf.push(6, now + Duration::from_secs(1), 'B');
-
-        // Should evict A and B
-        buf.maybe_evict(now + Duration::from_secs(12));
-
-        assert_eq!(buf.get(5), None);
-        assert_eq!(buf.get(6), None);
+        for n in 0..100 {
+            buf.push(n, at(n * 6), n);
+        }
+        assert_eq!(buf.buf.len(), 2);
+        assert_eq!(buf.get_mut(98, at(99 * 6)), Some(&mut 98));
+        // A gap in the positions leaves one there for longer.
+        buf.push(101, at(600), 101);
+        assert_eq!(buf.get_mut(98, at(600)), None);
+        // Twice as many in that time: it grows by so much.
+        for n in 0..100 {
+            buf.push(102 + n, at(600) + Duration::from_secs(3 * n), n);
+        }
+        assert!((4..=5).contains(&buf.buf.len()), "{}", buf.buf.len());
     }
 
     fn buffer_cmp(b: &EvictingBuffer<char>) -> Vec<Option<char>> {
@@ -379,8 +271,8 @@ mod test {
 
         assert_eq!(buffer_cmp(&buf), &[Some('B'), Some('C'), Some('A')]);
 
-        assert_eq!(buf.get(2), Some(&'A'));
-        assert_eq!(buf.get(3), Some(&'B'));
-        assert_eq!(buf.get(4), Some(&'C'));
+        assert_eq!(buf.get_mut(2, now), Some(&mut 'A'));
+        assert_eq!(buf.get_mut(3, now), Some(&mut 'B'));
+        assert_eq!(buf.get_mut(4, now), Some(&mut 'C'));
     }
 }
