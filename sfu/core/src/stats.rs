@@ -54,7 +54,7 @@ pub struct Stats {
     pub relay_in: u64,
     /// Pictures given up until their next keyframe, because packets had waited too long for a slow link.
     pub late_pictures: u64,
-    /// Video packets of publishers dropped: they had waited for too long when the worker came to them.
+    /// Video packets of publishers dropped: they had waited for too long when the worker came to them, or behind too many.
     pub dropped_late: u64,
     /// Packets dropped that publishers resent when nobody waited for them any more.
     pub dropped_stale: u64,
