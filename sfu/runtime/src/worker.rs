@@ -224,7 +224,7 @@ impl Worker {
         more |= self.take_strays(now, &mut datagrams);
         let end = now + QUANTUM;
         let commands_wait = self.forwarding_since.is_some_and(|since| now.duration_since(since) < COMMAND_PATIENCE);
-        more |= self.take_relays(now, if commands_wait { now } else { end });
+        more |= self.take_relays(now, (!commands_wait).then_some(end));
         if !commands_wait {
             more |= self.take_commands(now, end);
             self.forwarding_since = None;
@@ -259,8 +259,8 @@ impl Worker {
         }
     }
 
-    /// What other workers say, until then if it is not media. True if there may be more.
-    fn take_relays(&mut self, now: Instant, end: Instant) -> bool {
+    /// What other workers say; what is not media, one message at least and others until then, or none. True if there may be more.
+    fn take_relays(&mut self, now: Instant, end: Option<Instant>) -> bool {
         if self.links.len() == 1 {
             return false;
         }
@@ -271,7 +271,8 @@ impl Worker {
             return false;
         }
         let Self { shard, relays, .. } = self;
-        let has_time = || Instant::now() < end;
+        let mut first = true;
+        let has_time = || end.is_some_and(|end| std::mem::take(&mut first) || Instant::now() < end);
         let more = relays.receive(now, has_time, |from, message| shard.handle(now, Input::Relay { from, message }));
         while let Some(gone) = self.relays.lost(now, &self.links) {
             self.shard.handle(now, Input::LinkLost(gone));
@@ -380,16 +381,20 @@ impl Worker {
 
     /// Carries out what the shard gives out, but for the packets for which there is no time. True if there are such.
     fn flush_some(&mut self) -> bool {
-        let begun = Instant::now();
+        // Most turns have fewer outputs, and read no clock.
+        let mut begun = None;
         let mut left = false;
         let mut carried = 0;
         while !left && let Some(output) = self.shard.poll_output() {
             self.carry_out(output);
             carried += 1;
-            left = carried % OUTPUTS == 0 && self.shard.is_forwarding() && begun.elapsed() >= QUANTUM;
+            if carried % OUTPUTS == 0 && self.shard.is_forwarding() {
+                let now = Instant::now();
+                left = now.duration_since(*begun.get_or_insert(now)) >= QUANTUM;
+            }
         }
         self.end_flush();
-        self.forwarding_since = if left { self.forwarding_since.or(Some(begun)) } else { None };
+        self.forwarding_since = if left { self.forwarding_since.or(begun) } else { None };
         left
     }
 

@@ -66,8 +66,8 @@ struct Delivery {
     receiver: usize,
     slot: usize,
     packets: Range<usize>,
-    /// Its receiver gets sound.
-    first: bool,
+    /// It is sound, or goes with some.
+    sound: bool,
 }
 
 /// Packets that are being given to those who get them, one receiver after another.
@@ -89,8 +89,11 @@ impl Deliveries {
     pub(super) fn begin(&mut self, batch: &mut Batch, rooms: &Slab<Room>) {
         self.release();
         std::mem::swap(&mut self.packets, &mut batch.packets);
-        batch.sound = 0;
+        let sound = std::mem::take(&mut batch.sound);
         self.plan(rooms);
+        if (1..self.packets.len()).contains(&sound) {
+            self.sound_first();
+        }
     }
 
     /// Begins with the sound of a batch, whose pictures stay in it.
@@ -111,12 +114,12 @@ impl Deliveries {
             let range = end..end + of_track.len();
             end = range.end;
             let Queued { room, track, ref packet } = of_track[0];
-            let first = packet.is_sound();
+            let sound = packet.is_sound();
             // The publisher may have gone since.
             let track = rooms.get(room).and_then(|room| room.tracks.get(track));
             for subscriber in track.into_iter().flat_map(|track| &track.subscribers) {
                 let (receiver, slot) = (subscriber.key, subscriber.slot);
-                all.push(Delivery { room, receiver, slot, packets: range.clone(), first });
+                all.push(Delivery { room, receiver, slot, packets: range.clone(), sound });
             }
         }
         self.sort();
@@ -126,11 +129,15 @@ impl Deliveries {
     /// another, since they share its packets.
     fn sort(&mut self) {
         self.all.sort_by_key(|delivery| (delivery.room, delivery.receiver));
+    }
+
+    /// Those receivers come first who get sound, with all that they get.
+    fn sound_first(&mut self) {
         for mine in self.all.chunk_by_mut(|a, b| a.receiver == b.receiver) {
-            let first = mine.iter().any(|delivery| delivery.first);
-            mine.iter_mut().for_each(|delivery| delivery.first = first);
+            let any = mine.iter().any(|delivery| delivery.sound);
+            mine.iter_mut().for_each(|delivery| delivery.sound = any);
         }
-        self.all.sort_by_key(|delivery| !delivery.first);
+        self.all.sort_by_key(|delivery| !delivery.sound);
     }
 
     /// Takes the deliveries to the next receiver; none when all are made. They count as made at once: whoever breaks over his
@@ -170,9 +177,10 @@ mod tests {
     /// So many deliveries as there are in the list: room, receiver, slot, and whether it is sound.
     fn deliveries(list: &[(usize, usize, usize, bool)]) -> Deliveries {
         let all =
-            list.iter().map(|&(room, receiver, slot, first)| Delivery { room, receiver, slot, packets: 0..0, first });
+            list.iter().map(|&(room, receiver, slot, sound)| Delivery { room, receiver, slot, packets: 0..0, sound });
         let mut deliveries = Deliveries { all: all.collect(), ..Deliveries::default() };
         deliveries.sort();
+        deliveries.sound_first();
         deliveries
     }
 

@@ -80,14 +80,14 @@ impl<T> EvictingBuffer<T> {
         let mut index = self.index_for_position(position);
 
         if let Some(entry) = &self.buf[index] {
-            if entry.position > position {
-                // Do not cache values preceding those kept.
-                return;
-            }
             // If the position is exactly the same, we allow it since it's
             // replacing the current T value. If position differs, we've
             // wrapped around.
             if entry.position != position && !entry.is_older_than(self.max_age, timestamp) {
+                if entry.position > position {
+                    // Do not cache values preceding those kept.
+                    return;
+                }
                 // Make space to continue.
                 self.grow();
                 index = self.index_for_position(position);
@@ -209,6 +209,9 @@ mod test {
         buf.push(5, now, 'A');
         assert_eq!(buf.get_mut(7, now), Some(&mut 'B'));
         assert_eq!(buf.get_mut(5, now), None);
+        // Unless that one is too old.
+        buf.push(5, now + Duration::from_secs(11), 'A');
+        assert_eq!(buf.get_mut(5, now), Some(&mut 'A'));
         // Late, but in a place of its own.
         buf.push(6, now, 'C');
         assert_eq!(buf.get_mut(6, now), Some(&mut 'C'));
