@@ -80,7 +80,8 @@ fn of_one_batch_those_come_first_who_get_sound_of_it() {
     net.add("other", Role::Member, false, (1, 1));
     net.connect_all();
     net.write_video(other, 0, true);
-    net.run(Duration::from_secs(1));
+    // Not a second: sender reports would be due, which come along with packets.
+    net.run(Duration::from_millis(1500));
     net.write_video(speaker, 50, false);
     net.arrive(speaker);
     net.write_video(other, 1, false);
