@@ -119,6 +119,22 @@ impl Egress {
         }
     }
 
+    /// Asks for what the next packet needs of this: see [`weir_prefetch`].
+    pub(crate) fn prefetch(&self) {
+        weir_prefetch::value(&self.selector);
+        weir_prefetch::value(&self.filter);
+        weir_prefetch::value(&self.current);
+        weir_prefetch::value(&self.resolved);
+        weir_prefetch::value(&self.target);
+        weir_prefetch::value(&self.bytes);
+        weir_prefetch::value(&self.late);
+        weir_prefetch::value(&self.sequence);
+        weir_prefetch::value(&self.time);
+        if let Some(Current { codec: Codec::Vp8, .. }) = self.current {
+            weir_prefetch::value(&self.vp8);
+        }
+    }
+
     /// The slot shows another track, or none: what comes next begins anew.
     pub(crate) fn detach(&mut self) {
         self.selector = LayerSelector::default();

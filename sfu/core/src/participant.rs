@@ -656,6 +656,26 @@ impl Participant {
         queued.is_some_and(|at| now.saturating_duration_since(at) > PACER_PATIENCE)
     }
 
+    /// Asks for what is kept of the connection: see [`weir_prefetch`]. Then, some time later, for what that points to, and
+    /// for where the next packets of a line are kept.
+    pub(crate) fn prefetch(&self) {
+        if let Some(rtc) = &self.rtc {
+            rtc.prefetch();
+        }
+    }
+
+    pub(crate) fn prefetch_pointed(&self) {
+        if let Some(rtc) = &self.rtc {
+            rtc.prefetch_pointed();
+        }
+    }
+
+    pub(crate) fn prefetch_resends(&self, mid: Mid) {
+        if let Some(rtc) = &self.rtc {
+            rtc.prefetch_resends(mid);
+        }
+    }
+
     /// Tells the estimator what is of use: `sustain` is padded up to, to be ready for the next layer; `desired` is
     /// probed for. Both in bits per second.
     pub(crate) fn set_bandwidth_wanted(&mut self, sustain: u64, desired: u64) {

@@ -2,6 +2,7 @@
 //! submodules and in the modules of the core.
 
 mod admission;
+mod ahead;
 mod allocation;
 mod commands;
 mod deliveries;
@@ -26,6 +27,7 @@ use rand::rngs::StdRng;
 use slab::Slab;
 use str0m::ice::StunMessage;
 
+use self::ahead::Turn;
 use self::deliveries::{Batch, Deliveries};
 use self::paths::{Origin, RELAYED, of_family};
 use self::peer::{Mirror, Peer};
@@ -508,6 +510,9 @@ impl Shard {
     /// so that the buffers of what one gets are used again for the next.
     fn settle(&mut self) {
         let Some(key) = self.touched.pop() else { return };
+        for (turn, key) in Turn::AHEAD.into_iter().zip(self.touched.iter().rev()) {
+            ahead::expect(&self.peers, turn, *key);
+        }
         // Some have been run since, with what a batch had for them.
         if self.peers.get(key).is_some_and(|peer| peer.conn.touched) {
             self.run(key);

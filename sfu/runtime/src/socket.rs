@@ -34,6 +34,20 @@ struct Run {
     count: usize,
 }
 
+/// Who has sent what comes next of a batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Senders<'a>(&'a [RecvMeta]);
+
+impl Senders<'_> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(sender)
+    }
+}
+
+fn sender(meta: &RecvMeta) -> SocketAddr {
+    SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port())
+}
+
 /// Opens so many sockets on one address, among which the kernel shares out what comes.
 ///
 /// The first is bound by itself. Bound to share from the start, it would get the port of another server of the same user
@@ -103,8 +117,9 @@ impl MediaSocket {
         })
     }
 
-    /// Takes one batch from the kernel. Returns how many buffers were filled; 0 when there is nothing more.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8])) -> usize {
+    /// Takes one batch from the kernel. Returns how many buffers were filled; 0 when there is nothing more. Each datagram
+    /// comes with who has sent those that follow it, or with nobody if it is of the same sender as the one before.
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8], Senders<'_>)) -> usize {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let count = {
             let mut slices: Vec<IoSliceMut<'_>> =
@@ -117,9 +132,13 @@ impl MediaSocket {
                 Err(_) => return 1,
             }
         };
-        for (meta, buffer) in metas.iter().zip(self.receive.chunks_exact(RECEIVE_BUFFER)).take(count) {
-            let remote = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
-            buffer[..meta.len].chunks(meta.stride.max(1)).for_each(|datagram| each(remote, datagram));
+        let metas = &metas[..count];
+        for (index, buffer) in self.receive.chunks_exact(RECEIVE_BUFFER).take(count).enumerate() {
+            let (meta, mut next) = (&metas[index], Senders(&metas[index + 1..]));
+            let remote = sender(meta);
+            for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                each(remote, datagram, std::mem::take(&mut next));
+            }
         }
         count
     }

@@ -329,8 +329,9 @@ impl Worker {
     fn receive(&mut self, now: Instant, datagrams: &mut usize) -> usize {
         let Self { shard, socket, routes, links, ring_dropped, number, indirect, .. } = self;
         let mut delivery = Delivery { shard, routes, links, me: *number, dropped: ring_dropped };
-        socket.receive(|remote, data| {
+        socket.receive(|remote, data, next| {
             *datagrams += 1;
+            delivery.shard.expect(next.iter());
             if Relayed::stands_at(remote) {
                 // Nobody is there: somebody pretends to be a client of the relay.
             } else if indirect.takes(data) {

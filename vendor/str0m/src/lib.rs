@@ -840,6 +840,8 @@ pub mod channel;
 use channel::{Channel, ChannelData, ChannelHandler, ChannelId};
 
 pub mod media;
+use weir_prefetch as prefetch;
+
 use media::AppSpecificFeedback;
 use media::SenderFeedback;
 use media::{Direction, Media, Mid, Pt, Rid, Writer};
@@ -1948,6 +1950,32 @@ impl Rtc {
         self.peer_bytes_tx += transmit.contents.len() as u64;
         trace!("OUT {:?}", transmit);
         Some(transmit)
+    }
+
+    /// Asks the processor for what this session keeps in itself and needs to send, to take reports and to move its clock,
+    /// so that it is in the caches when that is done. For servers that go from one of many sessions to the next.
+    pub fn prefetch(&self) {
+        prefetch::value(&self.send_addr);
+        prefetch::value(&self.last_now);
+        prefetch::value(&self.peer_bytes_tx);
+        prefetch::value(&self.peer_bytes_rx);
+        prefetch::value(&self.stats);
+        prefetch::value(&self.cached_timeout);
+        prefetch::value(&self.connection_timeout);
+        prefetch::value(&self.connection_due);
+        prefetch::value(&self.last_heard);
+        prefetch::value(&self.state);
+        self.session.prefetch();
+    }
+
+    /// Likewise for what it points to, which wants [`Rtc::prefetch`] some time before, lest that be waited for.
+    pub fn prefetch_pointed(&self) {
+        self.session.prefetch_pointed();
+    }
+
+    /// Likewise for where the next packets of this mid are kept to be sent again, which wants [`Rtc::prefetch_pointed`] before.
+    pub fn prefetch_resends(&self, mid: Mid) {
+        self.session.prefetch_resends(mid);
     }
 
     /// Sends RTP packets on the stream of this mid (without a rid) at once, each as a datagram that is given to

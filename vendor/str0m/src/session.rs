@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use weir_prefetch as prefetch;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -1432,6 +1433,56 @@ impl Session {
         }
         self.media_bytes_tx += size as u64;
         all_sent
+    }
+
+    /// See [`crate::Rtc::prefetch`].
+    pub(crate) fn prefetch(&self) {
+        prefetch::value(&self.bwe);
+        prefetch::value(&self.pacer);
+        prefetch::value(&self.srtp_tx);
+        prefetch::value(&self.srtp_rx);
+        prefetch::value(&self.twcc_tx_register);
+        prefetch::value(&self.twcc);
+        prefetch::value(&self.medias);
+        prefetch::value(&self.codec_config);
+        prefetch::value(&self.feedback_tx);
+        prefetch::value(&self.feedback_rx);
+        prefetch::value(&self.raw_packets);
+        prefetch::value(&self.bwe_last_event);
+        prefetch::value(&self.probe_media);
+        prefetch::value(&self.media_bytes_tx);
+        prefetch::value(&self.last_nack);
+        prefetch::value(&self.last_twcc);
+        prefetch::value(&self.rtp_closing);
+        self.streams.prefetch();
+    }
+
+    /// See [`crate::Rtc::prefetch_pointed`].
+    pub(crate) fn prefetch_pointed(&self) {
+        self.streams.prefetch_pointed();
+        self.twcc_tx_register.prefetch_pointed();
+        if let Some(bwe) = &self.bwe {
+            bwe.prefetch_pointed();
+        }
+        if let Some(srtp) = &self.srtp_tx {
+            srtp.prefetch_ciphers();
+        }
+        if let Some(srtp) = &self.srtp_rx {
+            srtp.prefetch_ciphers();
+        }
+        // Of most receivers the first two lines are all that there are.
+        for media in self.medias.iter().take(2) {
+            media.prefetch();
+        }
+        let params: &[PayloadParams] = &self.codec_config;
+        prefetch::first(4, params);
+    }
+
+    /// See [`crate::Rtc::prefetch_resends`].
+    pub(crate) fn prefetch_resends(&self, mid: Mid) {
+        if let Some(stream) = self.streams.peek_stream_tx(mid) {
+            stream.prefetch_resends();
+        }
     }
 
     pub fn poll_timeout(&mut self) -> (Option<Instant>, Reason) {

@@ -422,7 +422,8 @@ fn work(
     if turn.due {
         shard.handle(turn.now, Input::Timeout);
     }
-    for (client, data) in turn.arrived {
+    for (index, (client, data)) in turn.arrived.iter().enumerate() {
+        shard.expect(turn.arrived[index + 1..].iter().map(|(client, _)| turn.clients[*client].addr));
         shard.handle(turn.now, Input::Datagram { remote: turn.clients[*client].addr, data });
     }
     for (from, message) in relays {

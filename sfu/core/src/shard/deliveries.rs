@@ -150,6 +150,12 @@ impl Deliveries {
         Some(first..self.made)
     }
 
+    /// Those who come after the ones that were taken: each, and the slots that get something.
+    pub(super) fn ahead(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = usize>)> {
+        let receivers = self.all[self.made..].chunk_by(|a, b| a.receiver == b.receiver);
+        receivers.map(|mine| (mine[0].receiver, mine.iter().map(|delivery| delivery.slot)))
+    }
+
     /// Whom these are for, as [`Self::next`] gave them.
     pub(super) fn receiver(&self, mine: Range<usize>) -> usize {
         self.all[mine.start].receiver

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use str0m::media::{Mid, Rid};
 use str0m::rtp::RtpPacket;
 
+use super::ahead::{self, Turn};
 use super::{Shard, Waiting};
 use crate::api::{Codec, MediaKind, Milestone};
 use crate::forward::SenderReport;
@@ -185,6 +186,9 @@ impl Shard {
         let deliveries = if overtaking.is_done() { deliveries } else { overtaking };
         let mine = deliveries.next()?;
         let key = deliveries.receiver(mine.clone());
+        for (turn, (key, slots)) in Turn::AHEAD.into_iter().zip(deliveries.ahead()) {
+            ahead::expect_delivery(peers, turn, key, slots);
+        }
         let peer = peers.get_mut(key).filter(|peer| peer.conn.connected)?;
         *current = Some(key);
         let (mut forwarded, mut pictures) = (0, false);
@@ -192,6 +196,7 @@ impl Shard {
             let shown = packets.first().map(|queued| queued.track);
             // An earlier receiver's news may have changed what this one shows, or have ended the track.
             let Some(slot) = peer.member.slots.get_mut(slot).filter(|slot| slot.track == shown) else { continue };
+            ahead::expect_resends(&peer.conn, slot.mid);
             let before = forwarded;
             let out = packets.iter().filter_map(|queued| {
                 let packet = queued.packet.incoming();

@@ -101,6 +101,12 @@ impl Bwe {
         self.bwe.update(records, now);
     }
 
+    /// See [`crate::Rtc::prefetch_pointed`].
+    pub(crate) fn prefetch_pointed(&self) {
+        self.smoother.prefetch();
+        self.bwe.delay_controller.prefetch();
+    }
+
     pub fn poll_estimate(&mut self) -> Option<Bitrate> {
         self.smoother.poll()
     }

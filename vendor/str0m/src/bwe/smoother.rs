@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use weir_prefetch as prefetch;
 use std::time::{Duration, Instant};
 
 use crate::rtp_::Bitrate;
@@ -24,6 +25,10 @@ impl EstimateSmoother {
             maybe_emit: false,
             emitted: None,
         }
+    }
+
+    pub(crate) fn prefetch(&self) {
+        prefetch::last(2, self.estimates.as_slices().0);
     }
 
     /// Record a new estimate and update the smoothed average.

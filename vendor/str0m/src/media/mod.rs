@@ -1,5 +1,6 @@
 //! Media (audio/video) related content.
 
+use weir_prefetch as prefetch;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -658,6 +659,12 @@ impl Media {
         // order or removes/adds PTs that weren't there from the start.
         debug!("Mid ({}) remote PT order is: {:?}", self.mid, pts);
         self.remote_pts = pts;
+    }
+
+    /// See [`crate::Rtc::prefetch_pointed`].
+    pub(crate) fn prefetch(&self) {
+        prefetch::value(&self.mid);
+        prefetch::value(self.remote_extmap());
     }
 
     pub(crate) fn set_remote_extmap(&mut self, exts: ExtensionMap) {

@@ -1,4 +1,5 @@
 use std::fmt;
+use weir_prefetch as prefetch;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::crypto::Aes128CmSha1_80Cipher;
@@ -869,6 +870,18 @@ enum Derived {
         enc: Box<dyn AeadAes256GcmCipher>,
         dec: Box<dyn AeadAes256GcmCipher>,
     },
+}
+
+impl SrtpContext {
+    /// See [`crate::Rtc::prefetch_pointed`].
+    pub(crate) fn prefetch_ciphers(&self) {
+        for derived in [&self.rtp, &self.rtcp] {
+            if let Derived::AeadAes256Gcm { enc, dec, .. } = derived {
+                prefetch::value(&**enc);
+                prefetch::value(&**dec);
+            }
+        }
+    }
 }
 
 impl Derived {

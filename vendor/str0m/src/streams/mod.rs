@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use weir_prefetch as prefetch;
 use std::fmt::{self};
 use std::sync::Arc;
 use std::time::Duration;
@@ -747,6 +748,19 @@ impl Streams {
     }
 
     /// The stream of this mid, if a packet may be sent on it at once.
+    pub(crate) fn prefetch(&self) {
+        prefetch::value(&self.streams_tx);
+        prefetch::value(&self.next_sender_report);
+    }
+
+    pub(crate) fn prefetch_pointed(&self) {
+        self.streams_tx.prefetch_pointed();
+    }
+
+    pub(crate) fn peek_stream_tx(&self, mid: Mid) -> Option<&StreamTx> {
+        self.streams_tx.peek(mid)
+    }
+
     pub(crate) fn clear_stream_tx(&mut self, mid: Mid) -> Option<&mut StreamTx> {
         self.streams_tx.clear_mut(mid)
     }

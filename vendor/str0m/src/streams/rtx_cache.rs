@@ -42,6 +42,11 @@ impl RtxCache {
         by_size[quantized_size] = seq_no;
     }
 
+    /// Asks for the places of the next packets.
+    pub(crate) fn prefetch(&self, next: u64) {
+        self.packet_by_seq_no.prefetch(next);
+    }
+
     pub fn last_cached_seq_no(&self) -> Option<SeqNo> {
         Some(self.packet_by_seq_no.last_position()?.into())
     }

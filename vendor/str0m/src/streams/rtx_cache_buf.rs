@@ -1,5 +1,6 @@
 #![allow(missing_docs)]
 
+use weir_prefetch as prefetch;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,14 @@ impl<T> EvictingBuffer<T> {
             timestamp,
             value,
         });
+    }
+
+    /// Asks for the places of the next entries, those of a picture's burst.
+    pub(crate) fn prefetch(&self, next: u64) {
+        const ENTRIES: usize = 8;
+        if !self.is_inert() {
+            prefetch::first(ENTRIES, &self.buf[self.index_for_position(next)..]);
+        }
     }
 
     fn entry(&self, position: u64) -> Option<&Entry<T>> {

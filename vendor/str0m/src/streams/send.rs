@@ -730,6 +730,10 @@ impl StreamTx {
         self.unpaced.is_some() && self.is_idle()
     }
 
+    pub(crate) fn prefetch_resends(&self) {
+        self.rtx_cache.prefetch((*self.last_sent_seq_no).wrapping_add(1));
+    }
+
     pub(crate) fn is_paced(&self) -> bool {
         self.unpaced == Some(false)
     }

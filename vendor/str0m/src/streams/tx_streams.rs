@@ -1,5 +1,6 @@
 use crate::rtp_::{Mid, MidRid, Ssrc};
 
+use weir_prefetch as prefetch;
 use super::StreamTx;
 
 /// All outgoing encoded streams, and which of them may have something to do.
@@ -16,6 +17,8 @@ pub(crate) struct TxStreams {
     /// Indexes of those that may have something to do, ascending. One of those that can send
     /// padding always is among them: the one that sent last.
     awake: Vec<usize>,
+    /// The one that something was sent on last.
+    recent: usize,
 }
 
 impl TxStreams {
@@ -66,6 +69,7 @@ impl TxStreams {
     pub(crate) fn clear_mut(&mut self, mid: Mid) -> Option<&mut StreamTx> {
         let midrid = MidRid(mid, None);
         let index = self.keys.iter().position(|(_, own)| midrid.special_equals(own))?;
+        self.recent = index;
         if !self.streams[index].is_clear() {
             return None;
         }
@@ -73,6 +77,21 @@ impl TxStreams {
             return Some(self.wake(index));
         }
         Some(&mut self.streams[index])
+    }
+
+    pub(crate) fn peek(&self, mid: Mid) -> Option<&StreamTx> {
+        let midrid = MidRid(mid, None);
+        let index = self.keys.iter().position(|(_, own)| midrid.special_equals(own))?;
+        self.streams.get(index)
+    }
+
+    /// See [`crate::Rtc::prefetch_pointed`]. Mostly the stream that was sent on last is sent on next.
+    pub(crate) fn prefetch_pointed(&self) {
+        prefetch::first(4, &self.keys);
+        prefetch::first(4, &self.awake);
+        if let Some(stream) = self.streams.get(self.recent) {
+            prefetch::value(stream);
+        }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &StreamTx> {

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use weir_prefetch as prefetch;
 use std::time::{Duration, Instant};
 
 use super::super::macros::{log_bitrate_estimate, log_delay_variation};
@@ -40,6 +41,11 @@ pub struct DelayController {
 }
 
 impl DelayController {
+    pub(crate) fn prefetch(&self) {
+        prefetch::first(4, self.max_rtt_history.as_slices().0);
+        self.trendline_estimator.prefetch();
+    }
+
     pub fn new(initial_bitrate: Bitrate) -> Self {
         Self {
             arrival_group_accumulator: ArrivalGroupAccumulator::default(),

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use weir_prefetch as prefetch;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,12 @@ pub struct TrendlineEstimator {
 }
 
 impl TrendlineEstimator {
+    pub(crate) fn prefetch(&self) {
+        let (older, newer) = self.history.as_slices();
+        prefetch::value(older);
+        prefetch::value(newer);
+    }
+
     pub fn new(window_size: usize) -> Self {
         Self {
             window_size,

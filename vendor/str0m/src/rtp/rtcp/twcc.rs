@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use weir_prefetch as prefetch;
 use std::collections::vec_deque;
 use std::fmt;
 use std::num::NonZeroI64;
@@ -1274,6 +1275,15 @@ impl TwccSendRegister {
             last_registered: 0.into(),
             counted: Counted::default(),
         }
+    }
+
+    /// See [`crate::Rtc::prefetch_pointed`]: the records that a report is likely to be about, that go next, and before which the
+    /// next are put.
+    pub(crate) fn prefetch_pointed(&self) {
+        const RECORDS: usize = 8;
+        let (older, newer) = self.queue.as_slices();
+        prefetch::first(RECORDS, older);
+        prefetch::last(2 * RECORDS, if newer.is_empty() { older } else { newer });
     }
 
     pub fn register_seq(&mut self, packet_id: TwccPacketId, now: Instant, size: usize) {
