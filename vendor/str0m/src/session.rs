@@ -1387,13 +1387,12 @@ impl Session {
         let Some(stream) = self.streams.clear_stream_tx(mid) else {
             return false;
         };
-        let exts = media.remote_extmap();
-        let twcc_enabled = exts.id_of(Extension::TransportSequenceNumber).is_some();
-        let mut burst = Burst {
+        let twcc_enabled = media.has_transport_cc();
+        let burst = Burst {
             now,
-            exts,
+            exts: media.remote_extmap(),
+            exts_version: media.remote_extmap_version(),
             params: &self.codec_config,
-            block: None,
         };
         let is_paced = stream.is_paced();
         self.pacer.begin_burst(now);
@@ -1408,7 +1407,7 @@ impl Session {
             let mut buf = buffers::take();
             let twcc_seq = self.twcc;
             let twcc = twcc_enabled.then_some(&mut self.twcc);
-            let Some(receipt) = stream.send_at_once(packet, &mut burst, twcc, &mut buf) else {
+            let Some(receipt) = stream.send_at_once(packet, &burst, twcc, &mut buf) else {
                 buffers::give_back(buf);
                 continue;
             };
@@ -2002,17 +2001,17 @@ mod tests {
             rtc.set_send_addr_for_test(to);
             let mut api = rtc.direct_api();
             api.declare_media("vid".into(), MediaKind::Video);
-            api.declare_stream_tx(42.into(), Some(43.into()), "vid".into(), None)
+            api.declare_stream_tx(42.into(), None, "vid".into(), None)
                 .set_unpaced(true);
             rtc.handle_input(Input::Timeout(now)).unwrap();
             while !matches!(rtc.poll_output().unwrap(), Output::Timeout(_)) {}
             rtc
         };
         let pt = new().codec_config().find(|p| p.spec().codec.is_video()).unwrap().pt();
-        let packets = || {
+        let packets = |burst: u64| {
             (0..6_u64).map(move |n| {
                 let payload = vec![n as u8; 900 + n as usize];
-                let packet = RtpWrite::new(pt, (100 + n).into(), 3000, now, payload)
+                let packet = RtpWrite::new(pt, (100 + 10 * burst + n).into(), 3000, now, payload)
                     .marker(n == 5)
                     .nackable(true);
                 match n {
@@ -2026,36 +2025,61 @@ mod tests {
                 }
             })
         };
-        let later = now + Duration::from_millis(40);
-
-        let mut queued = new();
         let mid = "vid".into();
-        let mut api = queued.direct_api();
-        let stream = api.stream_tx_by_mid(mid, None).unwrap();
-        packets().for_each(|packet| stream.write_rtp(packet));
-        let mut polled: Vec<Vec<u8>> = Vec::new();
-        let mut at = later;
-        while polled.len() < 6 {
-            queued.handle_input(Input::Timeout(at)).unwrap();
-            loop {
-                match queued.poll_output().unwrap() {
-                    // The sender report that is due with it goes first.
-                    Output::Transmit(transmit) if transmit.contents[1] == 200 => {}
-                    Output::Transmit(transmit) => polled.push(transmit.contents.into()),
-                    Output::Timeout(_) => break,
-                    Output::Event(_) => {}
+        let (mut queued, mut direct) = (new(), new());
+        for burst in 0..4 {
+            let later = now + Duration::from_millis(40) * (burst + 1);
+            if burst == 2 {
+                // From now on without mid: the receiver knows the SSRC.
+                for rtc in [&mut queued, &mut direct] {
+                    let report = crate::rtp_::ReceptionReport {
+                        ssrc: 42.into(),
+                        fraction_lost: 0,
+                        packets_lost: 0,
+                        max_seq: 105,
+                        jitter: 0,
+                        last_sr_time: 0,
+                        last_sr_delay: 0,
+                    };
+                    let stream = rtc.session.streams.stream_tx(&42.into()).unwrap();
+                    stream.handle_rtcp(later, RtcpFb::ReceptionReport(report));
                 }
             }
-            at += Duration::from_micros(1);
-        }
+            if burst == 3 {
+                // And with other numbers for the extensions.
+                for rtc in [&mut queued, &mut direct] {
+                    let mut exts = ExtensionMap::empty();
+                    exts.set(13, Extension::TransportSequenceNumber);
+                    exts.set(1, Extension::AbsoluteSendTime);
+                    rtc.session.medias[0].set_remote_extmap(exts);
+                }
+            }
+            let mut api = queued.direct_api();
+            let stream = api.stream_tx_by_mid(mid, None).unwrap();
+            packets(burst.into()).for_each(|packet| stream.write_rtp(packet));
+            let mut polled: Vec<Vec<u8>> = Vec::new();
+            let mut at = later;
+            while polled.len() < 6 {
+                queued.handle_input(Input::Timeout(at)).unwrap();
+                loop {
+                    match queued.poll_output().unwrap() {
+                        // The sender report that is due with it goes first.
+                        Output::Transmit(transmit) if transmit.contents[1] == 200 => {}
+                        Output::Transmit(transmit) => polled.push(transmit.contents.into()),
+                        Output::Timeout(_) => break,
+                        Output::Event(_) => {}
+                    }
+                }
+                at += Duration::from_micros(1);
+            }
 
-        let mut direct = new();
-        let mut sent: Vec<Vec<u8>> = Vec::new();
-        let send = |transmit: net::Transmit| sent.push(transmit.contents.into());
-        assert!(direct.send_at_once(later, mid, packets(), send));
-        assert_eq!(sent.len(), 6);
-        assert!(sent == polled, "the same datagrams");
-        assert_eq!(direct.session.twcc, queued.session.twcc);
+            let mut sent: Vec<Vec<u8>> = Vec::new();
+            let send = |transmit: net::Transmit| sent.push(transmit.contents.into());
+            assert!(direct.send_at_once(later, mid, packets(burst.into()), send));
+            assert_eq!(sent.len(), 6);
+            assert!(sent == polled, "the same datagrams in burst {burst}");
+            assert_eq!(direct.session.twcc, queued.session.twcc);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use weir_prefetch as prefetch;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::RtcError;
@@ -11,7 +12,7 @@ use crate::format::CodecConfig;
 
 use crate::packet::{CodecDepacketizer, DepacketizingBuffer, Payloader};
 use crate::packet::{RedSender, RedSink, RtpMeta};
-use crate::rtp_::ExtensionMap;
+use crate::rtp_::{Extension, ExtensionMap};
 use crate::rtp_::MidRid;
 use crate::rtp_::SRTP_BLOCK_SIZE;
 use crate::rtp_::SRTP_OVERHEAD;
@@ -45,6 +46,25 @@ pub use crate::rtp_::{Direction, ExtensionValues, Frequency, MediaTime, Mid, Pt,
 pub(crate) const MID_PROBE: Mid = Mid::from_array(*b"~]probe\0\0\0\0\0\0\0\0\0");
 // A 6-second telephone event at 48 kHz needs about 306 packets.
 const MAX_PENDING_PAYLOADS: usize = 512;
+
+/// The extensions agreed on, with what is asked of them for each packet: the map has twelve lines of a cache.
+#[derive(Debug)]
+struct RemoteExts {
+    map: ExtensionMap,
+    version: u64,
+    has_transport_cc: bool,
+}
+
+impl RemoteExts {
+    fn new(map: ExtensionMap) -> Self {
+        static VERSIONS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            version: VERSIONS.fetch_add(1, Ordering::Relaxed),
+            has_transport_cc: map.id_of(Extension::TransportSequenceNumber).is_some(),
+            map,
+        }
+    }
+}
 
 #[derive(Debug)]
 /// Information about some configured media.
@@ -120,7 +140,7 @@ pub struct Media {
     /// The corresponding entries must exist in Session::codec_config.
     ///
     /// These are 1-indexed to be exactly like in the SDP.
-    remote_exts: ExtensionMap,
+    remote_exts: RemoteExts,
 
     /// [`true`] if this media was created by the remote peer, [`false`] if it was created by us.
     remote_created: bool,
@@ -664,11 +684,22 @@ impl Media {
     /// See [`crate::Rtc::prefetch_pointed`].
     pub(crate) fn prefetch(&self) {
         prefetch::value(&self.mid);
-        prefetch::value(self.remote_extmap());
+        prefetch::value(&self.remote_exts.version);
+        prefetch::value(&self.remote_exts.has_transport_cc);
     }
 
     pub(crate) fn set_remote_extmap(&mut self, exts: ExtensionMap) {
-        self.remote_exts = exts;
+        self.remote_exts = RemoteExts::new(exts);
+    }
+
+    /// Tells this extension map from any other of the process, so that what was made of it can be kept.
+    pub(crate) fn remote_extmap_version(&self) -> u64 {
+        self.remote_exts.version
+    }
+
+    /// The remote takes transport-wide sequence numbers, and reports on them.
+    pub(crate) fn has_transport_cc(&self) -> bool {
+        self.remote_exts.has_transport_cc
     }
 
     /// The remote PT (payload types) configured for this Media.
@@ -688,7 +719,7 @@ impl Media {
     /// For the Direct API, these are a clone of the session configured values narrowed by media
     /// kind (audio/video).
     pub fn remote_extmap(&self) -> &ExtensionMap {
-        &self.remote_exts
+        &self.remote_exts.map
     }
 
     pub(crate) fn remote_created(&self) -> bool {
@@ -734,7 +765,7 @@ impl Default for Media {
             kind: MediaKind::Video,
             remote_pts: vec![],
             stopped: false,
-            remote_exts: ExtensionMap::empty(),
+            remote_exts: RemoteExts::new(ExtensionMap::empty()),
             remote_created: false,
             dir: Direction::SendRecv,
             simulcast: None,
@@ -791,7 +822,7 @@ impl Media {
             kind: a.kind,
             dir: a.dir,
             remote_pts: a.pts,
-            remote_exts: a.exts,
+            remote_exts: RemoteExts::new(a.exts),
             remote_created: false,
             simulcast: a.simulcast.map(|s| s.into_sdp()),
             ..Default::default()
@@ -818,7 +849,7 @@ impl Media {
             index,
             kind,
             dir: Direction::SendRecv,
-            remote_exts: exts,
+            remote_exts: RemoteExts::new(exts),
             ..Default::default()
         }
     }

@@ -669,7 +669,7 @@ impl AbsSendTime {
         AbsSendTime(((dur.as_secs() as u32) & 0x3f) << 18 | fraction as u32)
     }
 
-    fn write_to(self, buf: &mut [u8]) -> Option<usize> {
+    pub(crate) fn write_to(self, buf: &mut [u8]) -> Option<usize> {
         buf[..3].copy_from_slice(&self.0.to_be_bytes()[1..]);
         Some(3)
     }

@@ -185,23 +185,33 @@ pub struct StreamTx {
 
     /// What the header of a packet says that is sent now. All of a burst say the same.
     abs_send_time: (Instant, AbsSendTime),
+
+    /// The header extensions of a packet sent at once before.
+    hop_block: Option<HopBlock>,
 }
 
 /// What the packets of one stream share that are sent at once ([`StreamTx::send_at_once`]).
 pub(crate) struct Burst<'a> {
     pub now: Instant,
     pub exts: &'a ExtensionMap,
+    pub exts_version: u64,
     pub params: &'a [PayloadParams],
-    pub block: Option<HopBlock>,
 }
 
-/// The header extensions of a packet that has none but those of this hop: in a burst they
-/// differ by the transport-wide sequence number alone.
+/// The header extensions of a packet that has none but those of this hop: they differ from packet to
+/// packet by the send time and the transport-wide sequence number alone.
+#[derive(Debug)]
 pub(crate) struct HopBlock {
     bytes: [u8; HopBlock::MOST],
     len: usize,
+    /// Where the send time is, if it is there.
+    time_at: Option<usize>,
     /// Where the transport-wide sequence number is, if it is there.
     twcc_at: Option<usize>,
+    /// Of these extensions, and with these identifiers.
+    exts_version: u64,
+    mid: Option<Mid>,
+    rid: Option<Rid>,
 }
 
 impl HopBlock {
@@ -209,7 +219,7 @@ impl HopBlock {
     const MOST: usize = 68;
 
     /// Takes note of the extensions in this header, which has no contributing sources.
-    fn of(header: &[u8], exts: &ExtensionMap) -> Option<Self> {
+    fn of(header: &[u8], exts: &ExtensionMap, exts_version: u64, hop: &HopValues) -> Option<Self> {
         const FIXED: usize = 12;
         let block = header.get(FIXED..)?;
         let mut bytes = [0; Self::MOST];
@@ -217,20 +227,38 @@ impl HopBlock {
         if block[..2] != ExtensionsForm::OneByte.serialize() {
             return None;
         }
-        let id = exts.id_of(Extension::TransportSequenceNumber);
-        let mut at = 4;
-        let mut twcc_at = None;
-        while let Some(head) = block.get(at).filter(|head| **head != 0) {
-            if Some(head >> 4) == id {
-                twcc_at = Some(FIXED + at + 1);
+        let find = |extension| {
+            let id = exts.id_of(extension)?;
+            let mut at = 4;
+            while let Some(head) = block.get(at).filter(|head| **head != 0) {
+                if head >> 4 == id {
+                    return Some(at + 1);
+                }
+                at += 2 + usize::from(head & 0xf);
             }
-            at += 2 + usize::from(head & 0xf);
-        }
-        Some(Self { bytes, len: block.len(), twcc_at })
+            None
+        };
+        let time_at = find(Extension::AbsoluteSendTime);
+        let twcc_at = find(Extension::TransportSequenceNumber);
+        let (mid, rid) = (hop.mid, hop.rid);
+        Some(Self { bytes, len: block.len(), time_at, twcc_at, exts_version, mid, rid })
     }
 
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    fn fits(&self, exts_version: u64, hop: &HopValues) -> bool {
+        (self.exts_version, self.mid, self.rid) == (exts_version, hop.mid, hop.rid)
+    }
+
+    /// Writes it for a packet. Returns its length.
+    fn write_to(&self, hop: &HopValues, buf: &mut [u8]) -> usize {
+        let block = &mut buf[..self.len];
+        block.copy_from_slice(&self.bytes[..self.len]);
+        if let (Some(at), Some(time)) = (self.time_at, hop.abs_send_time) {
+            time.write_to(&mut block[at..]);
+        }
+        if let (Some(at), Some(number)) = (self.twcc_at, hop.transport_cc) {
+            block[at..at + 2].copy_from_slice(&number.to_be_bytes());
+        }
+        self.len
     }
 }
 
@@ -242,6 +270,7 @@ fn write_media(
     ssrc: Ssrc,
     hop: HopValues,
     exts: &ExtensionMap,
+    exts_version: u64,
     block: &mut Option<HopBlock>,
     buf: &mut Vec<u8>,
 ) -> (usize, usize, Option<Arc<[u8]>>) {
@@ -270,19 +299,15 @@ fn write_media(
     };
     let is_plain = pkt.ext_vals.is_none() && pkt.csrc.is_none();
     let header_len = match block {
-        Some(block) if is_plain => {
+        Some(block) if is_plain && block.fits(exts_version, &hop) => {
             let fixed = header.write_fixed(buf);
-            buf[fixed..fixed + block.len].copy_from_slice(block.bytes());
-            if let (Some(at), Some(number)) = (block.twcc_at, hop.transport_cc) {
-                buf[at..at + 2].copy_from_slice(&number.to_be_bytes());
-            }
-            fixed + block.len
+            fixed + block.write_to(&hop, &mut buf[fixed..])
         }
         _ => {
             let header_len = header.write_to(buf, exts);
             assert!(header_len % 4 == 0, "RTP header must be multiple of 4");
             if is_plain {
-                *block = HopBlock::of(&buf[..header_len], exts);
+                *block = HopBlock::of(&buf[..header_len], exts, exts_version, &hop);
             }
             header_len
         }
@@ -540,6 +565,7 @@ impl StreamTx {
             remote_acked_rtx_ssrc: false,
             mtu_warn,
             abs_send_time: (already_happened(), AbsSendTime::at(already_happened())),
+            hop_block: None,
         }
     }
 
@@ -744,7 +770,7 @@ impl StreamTx {
     pub(crate) fn send_at_once(
         &mut self,
         rtp: RtpWrite,
-        burst: &mut Burst<'_>,
+        burst: &Burst<'_>,
         twcc: Option<&mut u64>,
         buf: &mut Vec<u8>,
     ) -> Option<PacketReceipt> {
@@ -783,7 +809,7 @@ impl StreamTx {
             hop.rid = self.midrid.rid();
         }
         let (header_len, payload_size, payload) =
-            write_media(&pkt, self.ssrc, hop, burst.exts, &mut burst.block, buf);
+            write_media(&pkt, self.ssrc, hop, burst.exts, burst.exts_version, &mut self.hop_block, buf);
 
         let len = pkt.payload.len() as u64;
         self.stats.update_packet_counts(len, false);
@@ -962,7 +988,7 @@ impl StreamTx {
         }
 
         let (header_len, body_len, payload) = match kind {
-            NextPacketKind::Regular => write_media(pkt, ssrc, hop, exts, &mut None, buf),
+            NextPacketKind::Regular => write_media(pkt, ssrc, hop, exts, 0, &mut None, buf),
             NextPacketKind::Resend(_) | NextPacketKind::Blank(_) => {
                 let header = TxHeader {
                     has_padding,
