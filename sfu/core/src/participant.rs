@@ -43,7 +43,7 @@ const PACER_STEP: Duration = Duration::from_micros(200);
 /// that they were sent a third less in their first seconds.
 const LAZY: Duration = Duration::from_millis(25);
 /// Likewise for statistics and sender reports, which are due ten times a second and once: with 40 ms, pictures at 25 a
-/// second bring all of them along. A wake-up for one of them costs more than what it is for.
+/// second bring all of them along, and they need no turn of their own.
 const LAZIER: Duration = Duration::from_millis(40);
 /// How long the stack gets its exact deadlines after its pacer has counted time: a cluster of probes takes less.
 const EXACT: Duration = Duration::from_millis(200);
