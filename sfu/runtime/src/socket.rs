@@ -234,4 +234,26 @@ mod tests {
         assert_eq!(sender.sent.sizes.sum, sizes.len() as u64);
         assert!(sender.sent.runs < sizes.len() as u64 || sender.max_segments() == 1, "{:?}", sender.sent);
     }
+    #[test]
+    fn of_a_batch_it_is_told_who_has_sent_what_comes_next() {
+        let mut socket = MediaSocket::new(open(ANY, 1).expect("bind").swap_remove(0)).expect("socket");
+        let to = socket.io.local_addr().expect("address");
+        let senders: Vec<UdpSocket> = (0..3).map(|_| UdpSocket::bind("127.0.0.1:0").expect("bind")).collect();
+        let from: Vec<SocketAddr> = senders.iter().map(|s| s.local_addr().expect("address")).collect();
+        for (n, sender) in senders.iter().enumerate() {
+            sender.send_to(&[n as u8], to).expect("send");
+        }
+        let (mut came, deadline) = (Vec::new(), std::time::Instant::now() + std::time::Duration::from_secs(5));
+        while came.len() < 3 && std::time::Instant::now() < deadline {
+            let batch = came.len();
+            socket.receive(|remote, data, next| came.push((remote, data[0], next.iter().collect::<Vec<_>>())));
+            // Those of one batch name each other; what comes in a later one is not known.
+            let end = came.len();
+            for (at, (remote, number, next)) in came.iter().enumerate().skip(batch) {
+                assert_eq!((*remote, usize::from(*number)), (from[at], at));
+                assert_eq!(*next, from[at + 1..end]);
+            }
+        }
+        assert_eq!(came.len(), 3, "{came:?}");
+    }
 }

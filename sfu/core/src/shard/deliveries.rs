@@ -215,6 +215,20 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_who_comes_next_and_on_which_slots() {
+        let list = [(1, 2, 0, false), (1, 2, 4, false), (1, 5, 3, false), (1, 7, 1, false)];
+        let mut deliveries = deliveries(&list);
+        let ahead = |deliveries: &Deliveries| -> Vec<(usize, Vec<usize>)> {
+            deliveries.ahead().map(|(receiver, slots)| (receiver, slots.collect())).collect()
+        };
+        let expected = [(2, vec![0, 4]), (5, vec![3]), (7, vec![1])];
+        for behind in 0..=expected.len() {
+            assert_eq!(ahead(&deliveries), expected[behind..]);
+            assert_eq!(deliveries.next().is_some(), behind < expected.len());
+        }
+    }
+
+    #[test]
     fn who_gets_sound_comes_first_with_all_that_it_gets() {
         let list = [(0, 1, 0, false), (0, 2, 0, false), (0, 2, 1, true), (3, 4, 0, true), (0, 5, 2, false)];
         assert_eq!(made(deliveries(&list)), [(2, vec![0, 1]), (4, vec![0]), (1, vec![0]), (5, vec![2])]);
