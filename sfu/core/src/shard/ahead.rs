@@ -1,14 +1,9 @@
 //! Asks the processor for what is kept of those whose turn comes next: see [`weir_prefetch`].
 
 use slab::Slab;
-use str0m::media::Mid;
 
 use super::Shard;
 use super::peer::Peer;
-use crate::participant::Participant;
-
-/// How many turns ahead something is asked for, at most.
-pub(super) const TURNS: usize = 3;
 
 /// How near a participant's turn is. What lies behind a pointer can be asked for only once the pointer is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +18,7 @@ pub(super) enum Turn {
 
 impl Turn {
     /// In the order of who comes when.
-    pub(super) const AHEAD: [Self; TURNS] = [Self::Next, Self::Second, Self::Third];
+    pub(super) const AHEAD: [Self; 3] = [Self::Next, Self::Second, Self::Third];
 }
 
 /// For somebody who is to be run, or has sent something.
@@ -44,11 +39,6 @@ pub(super) fn expect_delivery(peers: &Slab<Peer>, turn: Turn, key: usize, slots:
     {
         slots.filter_map(|slot| peer.member.slots.get(slot)).for_each(|slot| slot.egress.prefetch());
     }
-}
-
-/// For the one whose turn it is: where its packets will be kept for resending.
-pub(super) fn expect_resends(conn: &Participant, mid: Mid) {
-    conn.prefetch_resends(mid);
 }
 
 impl Shard {

@@ -196,7 +196,7 @@ impl Shard {
             let shown = packets.first().map(|queued| queued.track);
             // An earlier receiver's news may have changed what this one shows, or have ended the track.
             let Some(slot) = peer.member.slots.get_mut(slot).filter(|slot| slot.track == shown) else { continue };
-            ahead::expect_resends(&peer.conn, slot.mid);
+            peer.conn.prefetch_resends(slot.mid);
             let before = forwarded;
             let out = packets.iter().filter_map(|queued| {
                 let packet = queued.packet.incoming();
