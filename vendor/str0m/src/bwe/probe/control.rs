@@ -249,7 +249,7 @@ impl ProbeControl {
             || self.maybe_exponential(now, desired, estimate)
             || self.maybe_allocation(now, desired, prev_desired, estimate)
             || self.maybe_large_drop(now, desired, estimate)
-            || self.maybe_periodic_alr(now, desired)
+            || self.maybe_periodic_alr(now, desired, estimate)
             || self.maybe_stagnant(now, desired, estimate);
 
         self.update_estimate_change(now, estimate);
@@ -379,7 +379,7 @@ impl ProbeControl {
         true
     }
 
-    fn maybe_periodic_alr(&mut self, now: Instant, desired: Bitrate) -> bool {
+    fn maybe_periodic_alr(&mut self, now: Instant, desired: Bitrate, estimate: Bitrate) -> bool {
         // Don't interfere with initial probing phase.
         if self.is_during_initial(now) {
             return false;
@@ -392,6 +392,12 @@ impl ProbeControl {
 
         // Respect minimum interval between ALR probes.
         if self.time_since_last_probe(now) < MIN_TIME_BETWEEN_ALR_PROBES {
+            return false;
+        }
+
+        // All that is wanted fits already: no answer would change what is sent. As for allocation
+        // and stagnant probes, and as libwebrtc has it with `skip_if_est_larger_than_fraction_of_max`.
+        if desired <= estimate {
             return false;
         }
 
@@ -568,19 +574,24 @@ impl ProbeControl {
         // This handles the case where we sent a probe but haven't received updated estimate yet.
         if let Some(last) = &self.last_probe {
             if matches!(last.kind, ProbeKind::Initial | ProbeKind::Exponential) {
-                if self.scheduled_exponential.is_none() {
-                    self.scheduled_exponential = Some(now + MAX_WAITING_TIME_FOR_PROBING_RESULT);
+                let at = self
+                    .scheduled_exponential
+                    .unwrap_or(now + MAX_WAITING_TIME_FOR_PROBING_RESULT);
+                self.scheduled_exponential = Some(at);
+                // Once that has passed, only a new estimate can make it probe further.
+                if at > now {
+                    return at;
                 }
-                return self.scheduled_exponential.unwrap();
             }
         }
 
         // ALR periodic probing
         if self.in_alr() {
-            if self.scheduled_periodic_alr.is_none() {
-                self.scheduled_periodic_alr = Some(now + MIN_TIME_BETWEEN_ALR_PROBES);
-            }
-            return self.scheduled_periodic_alr.unwrap();
+            // One that was due and not made, because all that is wanted fits, is looked at again.
+            let scheduled = self.scheduled_periodic_alr.filter(|at| *at > now);
+            let at = scheduled.unwrap_or(now + MIN_TIME_BETWEEN_ALR_PROBES);
+            self.scheduled_periodic_alr = Some(at);
+            return at;
         }
 
         // Stagnant probing (only when not in ALR)
@@ -1090,7 +1101,7 @@ mod test {
     }
 
     #[test]
-    fn periodic_alr_probing_continues_even_when_estimate_reaches_max() {
+    fn periodic_alr_probing_rests_while_all_that_is_wanted_fits() {
         let mut pc = ProbeControl::new();
         pc.enable(true);
         let now = Instant::now();
@@ -1111,15 +1122,19 @@ mod test {
         // No immediate probe on ALR entry
         assert!(pc.handle_timeout(now + Duration::from_secs(2)).is_none());
 
-        // Now increase estimate to match max_bitrate
+        // Now increase estimate to what is wanted
         pc.set_estimated_bitrate(Bitrate::mbps(2), BandwidthLimitedCause::DelayBasedLimited);
 
-        // Wait 5 seconds - should still trigger periodic probe in ALR
-        // even though estimate >= max_bitrate, to maintain confidence in the estimate
-        let probe = pc.handle_timeout(now + Duration::from_secs(7));
-        assert!(
-            probe.is_some(),
-            "Should continue periodic probing in ALR even when estimate >= max_bitrate"
-        );
+        // Nothing that a probe could find out would change what is sent: it is looked at again later.
+        for second in [7, 12, 17] {
+            let at = now + Duration::from_secs(second);
+            assert!(pc.handle_timeout(at).is_none());
+            assert!(pc.poll_timeout() > at, "no deadline that has passed");
+        }
+
+        // More is wanted than the estimate allows: probes go on.
+        pc.set_estimated_bitrate(Bitrate::kbps(1800), BandwidthLimitedCause::DelayBasedLimited);
+        let probe = pc.handle_timeout(now + Duration::from_secs(18));
+        assert!(probe.is_some_and(|probe| probe.is_alr_probe()));
     }
 }
