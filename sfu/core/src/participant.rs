@@ -464,9 +464,10 @@ impl Participant {
                         && at.saturating_duration_since(now) <= PACER_STEP;
                     if !near || pacer_turns == MAX_PACER_TURNS {
                         let reason = rtc.last_timeout_reason();
-                        let patience = self.patience(now, reason);
+                        let receiving = rtc.receiving_timeout();
+                        let patient = at + self.patience(now, reason);
                         self.due = Some(at);
-                        return Some(at + patience);
+                        return Some(receiving.map_or(patient, |receiving| patient.min(receiving.max(at))));
                     }
                     pacer_turns += 1;
                     if let Err(reason) = self.timeout(at) {
@@ -500,8 +501,8 @@ impl Participant {
     }
 
     /// How long a deadline may wait for something else that happens to the connection and serves it too: the estimator
-    /// and the pacer look at their clocks, and statistics are taken, with each packet. Only of who sends nothing, whose
-    /// losses are not to be asked for, and not while the pacer counts time: it pads, probes or holds back.
+    /// and the pacer look at their clocks, and statistics are taken, with each packet. Not while the pacer counts time: it
+    /// pads, probes or holds back.
     fn patience(&mut self, now: Instant, reason: Reason) -> Duration {
         let counts = matches!(
             reason,
@@ -513,7 +514,7 @@ impl Participant {
             self.counts_time_until = Some(now + EXACT);
         }
         let exact = self.paced || self.counts_time_until.is_some_and(|until| now < until);
-        if exact || !self.connected || !self.sources.is_empty() {
+        if exact || !self.connected {
             return Duration::ZERO;
         }
         match reason {

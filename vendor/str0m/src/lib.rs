@@ -2183,6 +2183,12 @@ impl Rtc {
         Ok(())
     }
 
+    /// When something is to be said about what has come in: lost packets asked for again, or
+    /// transport-wide feedback given. For an application that lets other deadlines wait.
+    pub fn receiving_timeout(&self) -> Option<Instant> {
+        self.session.receiving_timeout()
+    }
+
     /// Like [`Rtc::handle_input()`] of what was received, but leaves the clock where it is.
     ///
     /// A report (RTCP) is read at once. Mostly it asks for nothing (feedback of transport-wide congestion

@@ -1547,13 +1547,17 @@ impl Session {
     }
 
     fn nack_at(&self) -> Option<Instant> {
-        // Paused streams stop counting as NACK-enabled once their pending retries finish,
-        // so an idle session doesn't wake every NACK_MIN_INTERVAL for as long as it lives.
+        // A session that misses nothing doesn't wake every NACK_MIN_INTERVAL for as long as it lives.
         if !self.streams.any_nack_enabled() {
             return None;
         }
 
         Some(self.last_nack + NACK_MIN_INTERVAL)
+    }
+
+    /// See [`crate::Rtc::receiving_timeout`].
+    pub(crate) fn receiving_timeout(&self) -> Option<Instant> {
+        [self.nack_at(), self.twcc_at()].into_iter().flatten().min()
     }
 
     fn twcc_at(&self) -> Option<Instant> {

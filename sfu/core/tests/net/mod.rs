@@ -55,6 +55,8 @@ pub struct Net {
     lost_media: Option<RelayMessage>,
     /// Leaves the video out of the next messages, so many.
     pub shed_media: usize,
+    /// How often a shard was woken for a deadline.
+    pub timeouts: usize,
     pub clients: Vec<Client>,
     pub notices: HashMap<ParticipantId, Vec<Arc<Notice>>>,
     /// Per client: called for each datagram, with true for those towards the server.
@@ -105,6 +107,7 @@ impl Net {
             lose_media: 0,
             lost_media: None,
             shed_media: 0,
+            timeouts: 0,
             clients: Vec::new(),
             notices: HashMap::new(),
             loss: HashMap::new(),
@@ -363,6 +366,7 @@ impl Net {
         for shard in &mut self.shards {
             if shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
                 shard.handle(self.now, Input::Timeout);
+                self.timeouts += 1;
             }
         }
         self.carry_out();

@@ -808,18 +808,13 @@ impl StreamRx {
         received.checked_add(rtt.saturating_mul(3))
     }
 
-    /// Whether this stream should keep its NACK timer active.
-    ///
-    /// Paused streams finish pending retries before disabling NACK reports.
+    /// Whether this stream should keep its NACK timer active: something is missing that may be
+    /// asked for, now or later.
     pub(crate) fn nack_enabled(&self) -> bool {
         // Deliberately don't look at RTX is_some() here, since when using dynamic SSRC, we might need
         // to send NACK before discovering the remote RTX.
         if self.suppress_nack {
             return false;
-        }
-
-        if !self.paused {
-            return true;
         }
 
         let Some(register) = &self.register else {
