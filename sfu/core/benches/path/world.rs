@@ -27,6 +27,8 @@ const STEP: Duration = Duration::from_millis(1);
 const NEAR: u64 = 5;
 const SPREAD: u64 = 20;
 const WHEEL: usize = 64;
+/// So many bytes displace a cache of 2 MiB, and the addresses of 1,536 pages: what processors of servers have for each core.
+const DISPLACING: usize = 8 << 20;
 /// Bytes of payload in a media packet.
 const PAYLOAD: usize = 1200;
 
@@ -105,6 +107,8 @@ pub struct World {
     sent: Sent,
     /// Of each shard.
     stopwatches: Vec<Stopwatch>,
+    /// Walked through before each turn, if there is any.
+    displacing: Vec<u8>,
 }
 
 /// Datagrams on their way to clients, one after another.
@@ -172,7 +176,20 @@ impl World {
             stopwatches: (0..shards)
                 .map(|_| Stopwatch { works: timed, since: Duration::ZERO, total: Duration::ZERO })
                 .collect(),
+            displacing: Vec::new(),
         }
+    }
+
+    /// Has each turn from now on find the processor's caches full of something else, and its table of pages too: as a
+    /// worker does that has slept, on a machine that others use as well.
+    pub fn make_cold(&mut self) {
+        self.displacing = vec![1; DISPLACING];
+    }
+
+    #[inline(never)]
+    fn displace(displacing: &[u8]) {
+        let sum = displacing.iter().step_by(64).fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
+        std::hint::black_box(sum);
     }
 
     /// Somebody joins and negotiates; run until all are connected afterwards.
@@ -312,6 +329,7 @@ impl World {
         if due || !arrived.is_empty() || !relays.is_empty() {
             let turn = Turn { now: self.now, due, arrived: &arrived, clients: &self.clients };
             let stopwatch = &mut self.stopwatches[shard];
+            Self::displace(&self.displacing);
             stopwatch.start();
             memory::counted(|| work(&mut self.shards[shard], &turn, relays, &mut self.sent, stopwatch));
             stopwatch.stop();
