@@ -464,10 +464,8 @@ impl Participant {
                         && at.saturating_duration_since(now) <= PACER_STEP;
                     if !near || pacer_turns == MAX_PACER_TURNS {
                         let reason = rtc.last_timeout_reason();
-                        let receiving = rtc.receiving_timeout();
-                        let patient = at + self.patience(now, reason);
                         self.due = Some(at);
-                        return Some(receiving.map_or(patient, |receiving| patient.min(receiving.max(at))));
+                        return Some(self.patient(now, at, reason));
                     }
                     pacer_turns += 1;
                     if let Err(reason) = self.timeout(at) {
@@ -498,6 +496,16 @@ impl Participant {
         }
         // More to give, but others wait too: come back at once.
         Some(now)
+    }
+
+    /// When a deadline is to be met at the latest: not later than what is to be said about what has come in.
+    fn patient(&mut self, now: Instant, at: Instant, reason: Reason) -> Instant {
+        let patience = self.patience(now, reason);
+        if patience.is_zero() {
+            return at;
+        }
+        let receiving = self.rtc.as_ref().and_then(|rtc| rtc.receiving_timeout());
+        receiving.map_or(at + patience, |receiving| receiving.clamp(at, at + patience))
     }
 
     /// How long a deadline may wait for something else that happens to the connection and serves it too: the estimator

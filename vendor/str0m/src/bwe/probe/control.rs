@@ -395,8 +395,9 @@ impl ProbeControl {
             return false;
         }
 
-        // All that is wanted fits already: no answer would change what is sent. As for allocation
-        // and stagnant probes, and as libwebrtc has it with `skip_if_est_larger_than_fraction_of_max`.
+        // All that is wanted fits already: no answer would change what is sent. Allocation and stagnant
+        // probes have the same rule; libwebrtc has one as an option, off unless set
+        // (`skip_if_est_larger_than_fraction_of_max`).
         if desired <= estimate {
             return false;
         }
@@ -587,19 +588,12 @@ impl ProbeControl {
 
         // ALR periodic probing
         if self.in_alr() {
-            // One that was due and not made, because all that is wanted fits, is looked at again.
-            let scheduled = self.scheduled_periodic_alr.filter(|at| *at > now);
-            let at = scheduled.unwrap_or(now + MIN_TIME_BETWEEN_ALR_PROBES);
-            self.scheduled_periodic_alr = Some(at);
-            return at;
+            return look_again(&mut self.scheduled_periodic_alr, now, MIN_TIME_BETWEEN_ALR_PROBES);
         }
 
         // Stagnant probing (only when not in ALR)
         if !self.in_alr() {
-            if self.scheduled_stagnant.is_none() {
-                self.scheduled_stagnant = Some(now + MIN_TIME_BETWEEN_STAGNANT_PROBES);
-            }
-            return self.scheduled_stagnant.unwrap();
+            return look_again(&mut self.scheduled_stagnant, now, MIN_TIME_BETWEEN_STAGNANT_PROBES);
         }
 
         not_happening()
@@ -650,6 +644,14 @@ impl ProbeControl {
 }
 
 /// Configuration using WebRTC default constants (no field-trial plumbing).
+/// When to look at a probe of this kind: as scheduled, or after that wait once that has passed, for
+/// what was due then and not made because nothing could come of it.
+fn look_again(scheduled: &mut Option<Instant>, now: Instant, wait: Duration) -> Instant {
+    let at = scheduled.filter(|at| *at > now).unwrap_or(now + wait);
+    *scheduled = Some(at);
+    at
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Config {
     // Initial/exponential probing
