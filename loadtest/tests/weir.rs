@@ -27,7 +27,8 @@ struct Server {
 impl Server {
     fn start(keys: &str) -> Self {
         let mut command = Command::new(weir());
-        command.current_dir(std::env::temp_dir()).env_clear();
+        // Away from any weir.toml.
+        command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear();
         if !keys.is_empty() {
             command.env("WEIR_KEYS", keys);
         }
@@ -80,7 +81,7 @@ fn number(value: &Value, path: &str) -> f64 {
 #[test]
 fn the_meeting_of_ten_runs_against_a_fresh_server_and_its_table_is_for_people() {
     let server = Server::start("");
-    let page = std::env::temp_dir().join(format!("weir-loadtest-{}.html", std::process::id()));
+    let page = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("weir-loadtest-{}.html", std::process::id()));
     let mut command = tester(&server.url, "--preset meeting-10 --duration 6s --require joined==10");
     let output = command.arg("--html").arg(&page).output().expect("run");
     let table = String::from_utf8(output.stdout.clone()).expect("text");

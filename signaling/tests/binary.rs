@@ -16,8 +16,9 @@ const SECRET: &str = "canary-secret-canary-secret-canary";
 
 fn weir() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    // Away from any weir.toml, and from the variables of whoever runs the tests.
-    command.current_dir(std::env::temp_dir()).env_clear().env("WEIR_KEYS", format!("main:{SECRET}"));
+    // Away from any weir.toml, and from the variables of whoever runs the tests. (The folder for temporary files is
+    // everybody's, and where people try things out: one may well lie there.)
+    command.current_dir(env!("CARGO_TARGET_TMPDIR")).env_clear().env("WEIR_KEYS", format!("main:{SECRET}"));
     command
 }
 
@@ -113,21 +114,26 @@ fn it_stops_in_time_with_a_client_that_hangs() {
     assert!(well && took < Duration::from_secs(5), "{took:?}: {log}");
 }
 
-fn fails(command: &mut Command) -> String {
-    let Output { status, stderr, .. } = command.output().expect("run");
+/// What it says when it fails without keys; one that starts instead has failed the test, and is killed.
+async fn fails(args: &[&str]) -> String {
+    let mut command = weir();
+    command.env_remove("WEIR_KEYS").args(args);
+    let mut command = tokio::process::Command::from(command);
+    let ended = tokio::time::timeout(Duration::from_secs(30), command.kill_on_drop(true).output()).await;
+    let Output { status, stderr, .. } = ended.expect("it should have failed, and goes on").expect("run");
     assert!(!status.success());
     String::from_utf8(stderr).expect("text")
 }
 
-#[test]
-fn without_a_key_it_says_how_to_get_one() {
+#[tokio::test]
+async fn without_a_key_it_says_how_to_get_one() {
     let args = ["token", "--room", "demo", "--identity", "ann", "--publish"];
-    let message = fails(weir().env_remove("WEIR_KEYS").args(args));
+    let message = fails(&args).await;
     assert!(message.contains("[[keys]]") && message.contains("secret = "), "{message}");
 }
 
-#[test]
-fn a_public_address_without_keys_is_refused_at_start() {
-    let message = fails(weir().env_remove("WEIR_KEYS").args(["--http", "0.0.0.0:0"]));
+#[tokio::test]
+async fn a_public_address_without_keys_is_refused_at_start() {
+    let message = fails(&["--http", "0.0.0.0:0"]).await;
     assert!(message.contains("http.addr") && message.contains("[[keys]]"), "{message}");
 }

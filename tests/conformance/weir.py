@@ -58,7 +58,7 @@ def free_port():
 
 
 def token(binary, room, *grants):
-    env = {**os.environ, "WEIR_KEYS": f"main:{SECRET}"}
+    env = {**os.environ, "WEIR_KEYS": f"main:{SECRET}", "WEIR_CONFIG": os.devnull}
     command = [binary, "token", "--room", room, "--identity", "suite", *grants]
     return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
