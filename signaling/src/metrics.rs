@@ -83,6 +83,13 @@ const HISTOGRAMS: &[ReadHistogram] = &[
     ("weir_timer_lag_seconds", "From a deadline to when a media worker looked at it.", &stats::LAGS, 1e6, |s| {
         &s.timer_lag
     }),
+    (
+        "weir_forward_seconds",
+        "From a media packet's coming to its being sent on, for each receiver.",
+        &stats::DELAYS,
+        1e6,
+        |s| &s.forward,
+    ),
 ];
 
 const GAUGES: &[(&str, &str, Read)] = &[
@@ -258,6 +265,7 @@ mod tests {
         (busy.load, busy.busy) = (0.25, std::time::Duration::from_millis(1500));
         [1, 8, 8, 100].into_iter().for_each(|size| busy.runs.count(&stats::SIZES, size));
         [50, 2000].into_iter().for_each(|lag| busy.timer_lag.count(&stats::LAGS, lag));
+        busy.forward.count_all(&stats::DELAYS, 400, 8);
         let text = String::from_utf8(metrics.render(&[Stats::default(), busy], false)).expect("text");
         for line in [
             "# HELP weir_rooms Rooms.",
@@ -278,6 +286,9 @@ mod tests {
             "weir_send_run_datagrams_sum{shard=\"1\"} 117",
             "weir_timer_lag_seconds_bucket{shard=\"1\",le=\"0.0001\"} 1",
             "weir_timer_lag_seconds_bucket{shard=\"1\",le=\"0.003\"} 2",
+            "weir_forward_seconds_bucket{shard=\"1\",le=\"0.00025\"} 0",
+            "weir_forward_seconds_bucket{shard=\"1\",le=\"0.0005\"} 8",
+            "weir_forward_seconds_sum{shard=\"1\"} 0.0032",
             "weir_draining 0",
             "weir_workers_up 1",
         ] {

@@ -4,7 +4,8 @@
 //! server on one processor and the tester on another (`taskset`). With `--half` another program takes half of the server's
 //! processor while it is measured: so the server has more to do than it can, and the tester has not.
 //!
-//! Each round measures the floor (sealing 1200 bytes with AES-256-GCM, sending eight such in one call), then each line:
+//! Each round measures the floor (sealing 1200 bytes with AES-256-GCM, sending eight such in one call, in a loop; and the same
+//! 30 times a second for each of 50 receivers who wait, as in a call, which is what is left to save), then each line:
 //! a fresh server with one media worker, one publisher of 2.5 Mbps at 30 frames a second, and viewers over the network,
 //! all by `weir-loadtest`. Processor time (user and system) and packets forwarded are the server's own, taken over the
 //! time after all have joined.
@@ -94,11 +95,11 @@ fn measure(options: &Options) -> Result<(), String> {
 fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
     println!("load {} at the beginning\n", load());
     println!(
-        "| rooms | packets/s | worker busy | us/packet | video p50, p99, worst second's p99 ms | \
+        "| rooms | packets/s | worker busy | us/packet | inside p50, p99 ms | video p50, p99, worst second's p99 ms | \
          sound p50, p90, p99 ms | \
          viewers without a picture | pictures shed at the end | dropped late, by the kernel |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for rooms in &options.rooms {
         let plan = Plan {
             rooms: *rooms,
@@ -111,10 +112,12 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
         };
         let s = run(programs, &plan)?;
         println!(
-            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2}, {:.2} | {} | {} | {}, {} |",
+            "| {rooms} | {:.0} | {:.2} | {:.2} | {:.2}, {:.2} | {:.2}, {:.2}, {:.2} | {:.2}, {:.2}, {:.2} | {} | {} | {}, {} |",
             s.per_second,
             s.busy,
             s.micros,
+            s.inside_p50_ms,
+            s.inside_p99_ms,
             s.p50_ms,
             s.p99_ms,
             s.worst_p99_ms,
@@ -132,12 +135,19 @@ fn measure_load(options: &Options, programs: &Programs) -> Result<(), String> {
 
 fn measure_costs(options: &Options, programs: &Programs) -> Result<(), String> {
     let lines: Vec<&Line> = LINES.iter().filter(|line| line.name.contains(&options.only)).collect();
-    let mut floors = Vec::new();
+    let mut floors = [const { Vec::new() }; 3];
     let mut samples: Vec<Vec<Sample>> = lines.iter().map(|_| Vec::new()).collect();
     for round in 1..=options.rounds {
-        let floor = floor::measure().map_err(|error| format!("cannot measure the floor: {error}"))?;
-        eprintln!("round {round} of {}: floor {floor:.2} us, load {}", options.rounds, load());
-        floors.push(floor);
+        let found = [floor::measure(), floor::measure_paced(false), floor::measure_paced(true)];
+        for (floors, found) in floors.iter_mut().zip(found) {
+            floors.push(found.map_err(|error| format!("cannot measure the floor: {error}"))?);
+        }
+        let [floor, paced, reported] = floors.each_ref().map(|floors| floors[round - 1]);
+        eprintln!(
+            "round {round} of {}: floor {floor:.2} us, at a call's pace {paced:.2}, with reports {reported:.2}; load {}",
+            options.rounds,
+            load()
+        );
         for (line, samples) in lines.iter().zip(&mut samples) {
             let (viewers, transport_cc) = (line.viewers, line.transport_cc);
             let measured = options.measured;
@@ -148,20 +158,23 @@ fn measure_costs(options: &Options, programs: &Programs) -> Result<(), String> {
             samples.push(sample);
         }
     }
-    let floor = median(floors);
-    println!("\nfloor: seal and send in runs of 8: {floor:.2} us a packet; load {}\n", load());
-    println!("| | us/packet | floors | goal | packets/s | datagrams a call | p50 ms | p99 ms |");
-    println!("|---|---|---|---|---|---|---|---|");
+    let [floor, paced, reported] = floors.map(median);
+    println!("\nfloor: seal and send in runs of 8: {floor:.2} us a packet; load {}", load());
+    println!("the same at the pace of 1 to 50: {paced:.2}; and to take in the reports of 50: {reported:.2}\n");
+    println!("| | us/packet | floors | goal | packets/s | datagrams a call | inside p50, p99 ms | p50 ms | p99 ms |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (line, samples) in lines.iter().zip(&samples) {
         let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value).collect());
         let micros = of(|s| s.micros);
         println!(
-            "| {} | {micros:.2} | {:.2} | {} | {:.0} | {:.1} | {:.2} | {:.2} |",
+            "| {} | {micros:.2} | {:.2} | {} | {:.0} | {:.1} | {:.2}, {:.2} | {:.2} | {:.2} |",
             line.name,
             micros / floor,
             line.goal,
             of(|s| s.per_second),
             of(|s| s.run),
+            of(|s| s.inside_p50_ms),
+            of(|s| s.inside_p99_ms),
             of(|s| s.p50_ms),
             of(|s| s.p99_ms)
         );

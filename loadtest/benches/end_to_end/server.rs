@@ -42,6 +42,9 @@ pub(crate) struct Sample {
     pub(crate) run: f64,
     /// The share of its time that the worker worked.
     pub(crate) busy: f64,
+    /// Of all that is forwarded, from coming to the server's machine to being sent on.
+    pub(crate) inside_p50_ms: f64,
+    pub(crate) inside_p99_ms: f64,
     /// Of video, from the publisher's sending to the viewer's kernel: medians over the seconds measured.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
@@ -164,12 +167,15 @@ fn sample(before: &Look, after: &Look, report: &Value, (from, to): (f64, f64)) -
     let of = |name: &str| rows.iter().filter_map(|row| row[name].as_f64()).collect::<Vec<f64>>();
     let sound = |name: &str| report["summary"]["audio_latency_ms"][name].as_f64().unwrap_or(f64::NAN);
     let packets = after.forwarded - before.forwarded;
+    let inside = |share| percentile(&before.delays, &after.delays, share) * 1e3;
     let elapsed = (after.at - before.at).as_secs_f64();
     Sample {
         micros: (after.spent - before.spent).as_secs_f64() * 1e6 / packets,
         per_second: packets / elapsed,
         run: (after.sent - before.sent) / (after.calls - before.calls),
         busy: (after.busy - before.busy) / elapsed,
+        inside_p50_ms: inside(0.5),
+        inside_p99_ms: inside(0.99),
         p50_ms: crate::median(of("latency_p50_ms")),
         p99_ms: crate::median(of("latency_p99_ms")),
         worst_p99_ms: of("latency_p99_ms").into_iter().fold(f64::NAN, f64::max),
@@ -215,6 +221,8 @@ struct Look {
     at: Instant,
     spent: Duration,
     forwarded: f64,
+    /// Bounds in seconds, and how many packets were forwarded within.
+    delays: Vec<(f64, f64)>,
     sent: f64,
     calls: f64,
     busy: f64,
@@ -229,6 +237,7 @@ fn look(http: SocketAddr, pid: u32) -> Result<Look, String> {
         at: Instant::now(),
         spent: spent(pid).map_err(|error| format!("cannot read the server's processor time: {error}"))?,
         forwarded: value(&text, "weir_rtp_forwarded_total"),
+        delays: buckets(&text, "weir_forward_seconds"),
         sent: value(&text, "weir_send_run_datagrams_sum"),
         calls: value(&text, "weir_send_run_datagrams_count"),
         busy: value(&text, "weir_worker_busy_seconds_total"),
@@ -242,6 +251,32 @@ fn look(http: SocketAddr, pid: u32) -> Result<Look, String> {
 fn spent(pid: u32) -> std::io::Result<Duration> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?;
     tasks.map(|task| read_schedstat(&task?.path().join("schedstat").to_string_lossy())).sum()
+}
+
+/// The buckets of a histogram of one shard: bounds, and how many values are not above them.
+fn buckets(metrics: &str, name: &str) -> Vec<(f64, f64)> {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix("_bucket{"));
+    let read = |line: &str| {
+        let (labels, count) = line.rsplit_once(' ')?;
+        let bound = labels.split_once("le=\"")?.1.split_once('"')?.0;
+        Some((bound.parse().unwrap_or(f64::INFINITY), count.parse().ok()?))
+    };
+    lines.filter_map(read).collect()
+}
+
+/// Below what this share of the values is that came between two looks; between the bounds of a bucket in proportion.
+fn percentile(before: &[(f64, f64)], after: &[(f64, f64)], share: f64) -> f64 {
+    let counts: Vec<(f64, f64)> = before.iter().zip(after).map(|(from, to)| (to.0, to.1 - from.1)).collect();
+    let wanted = counts.last().map_or(0.0, |(_, all)| all * share);
+    let mut below = (0.0, 0.0);
+    for (bound, count) in counts {
+        if count >= wanted && bound.is_finite() {
+            let part = if count > below.1 { (wanted - below.1) / (count - below.1) } else { 0.0 };
+            return below.0 + part * (bound - below.0);
+        }
+        below = (bound, count);
+    }
+    f64::INFINITY
 }
 
 /// The sum over all of a metric's lines.

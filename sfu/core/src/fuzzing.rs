@@ -167,6 +167,7 @@ impl Forwarding {
         }
         let arrival = Arrival {
             now,
+            arrived: now,
             layer: packet.layer,
             source: packet.ssrc,
             seq: packet.sequence,

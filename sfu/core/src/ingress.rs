@@ -16,6 +16,8 @@ use crate::track::{Seen, Track};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival<'a> {
     pub now: Instant,
+    /// When it came to this machine.
+    pub arrived: Instant,
     /// Index of its layer in the track.
     pub layer: usize,
     /// The SSRC: names one numbering of sequence numbers and timestamps.
@@ -46,6 +48,8 @@ pub(crate) struct Reading {
 /// An incoming packet, read once for all who receive it.
 pub(crate) struct Incoming<'a> {
     pub now: Instant,
+    /// When it came to this machine: what it waited until `now` is the server's delay too.
+    pub arrived: Instant,
     pub publisher: ParticipantId,
     pub layer: usize,
     /// The SSRC: names one numbering of sequence numbers and timestamps.
@@ -82,6 +86,7 @@ pub(crate) struct Incoming<'a> {
 /// An [`Incoming`] that waits for the end of its batch: what that borrows, it has.
 pub(crate) struct Kept {
     pub now: Instant,
+    pub arrived: Instant,
     publisher: ParticipantId,
     pub layer: usize,
     source: u32,
@@ -108,6 +113,7 @@ impl Kept {
     pub(crate) fn new(packet: &Incoming<'_>) -> Self {
         Self {
             now: packet.now,
+            arrived: packet.arrived,
             publisher: packet.publisher,
             layer: packet.layer,
             source: packet.source,
@@ -143,6 +149,7 @@ impl Kept {
     pub(crate) fn incoming(&self) -> Incoming<'_> {
         Incoming {
             now: self.now,
+            arrived: self.arrived,
             publisher: self.publisher,
             layer: self.layer,
             source: self.source,
@@ -217,6 +224,7 @@ impl Reading {
     ) -> Incoming<'a> {
         Incoming {
             now: packet.now,
+            arrived: packet.arrived,
             publisher,
             layer: packet.layer,
             source: packet.source,

@@ -322,6 +322,7 @@ impl Packet {
     pub(crate) fn arrival<'a>(&'a self, now: Instant, payload: &'a Arc<[u8]>, ext: &'a ExtensionValues) -> Arrival<'a> {
         Arrival {
             now,
+            arrived: now,
             layer: self.layer,
             source: self.source,
             seq: self.seq,

@@ -101,6 +101,8 @@ pub enum Input<'a> {
         remote: SocketAddr,
         /// Its bytes.
         data: &'a [u8],
+        /// When it came to this machine, at most now: see [`Shard::forwarded_since`].
+        arrived: Instant,
     },
     /// How hard the worker has to work: given about ten times a second, and when it falls behind or catches up.
     Pressure(Pressure),
@@ -168,6 +170,8 @@ pub struct Shard {
     peer_config: PeerConfig,
     rng: StdRng,
     now: Instant,
+    /// When the datagram that is being worked with came to this machine.
+    arrived: Instant,
     peers: Slab<Peer>,
     ids: HashMap<ParticipantId, usize>,
     rooms: Slab<Room>,
@@ -192,6 +196,10 @@ pub struct Shard {
     relays: Relays,
     happenings: Vec<Happening>,
     transmits: VecDeque<Transmit>,
+    /// So many of the next of them are media being forwarded, of which the first came then; and so on.
+    forwarding: VecDeque<(usize, Instant)>,
+    /// Since when what was given out last had been on its way through this shard.
+    forwarded_since: Option<Instant>,
     events: VecDeque<Event>,
     last_second: Instant,
     tracks_published: u64,
@@ -257,6 +265,7 @@ impl Shard {
             peer_config,
             rng: StdRng::from_seed(seed),
             now,
+            arrived: now,
             peers: Slab::new(),
             ids: HashMap::new(),
             rooms: Slab::new(),
@@ -275,6 +284,8 @@ impl Shard {
             relays: Relays::default(),
             happenings: Vec::new(),
             transmits: VecDeque::new(),
+            forwarding: VecDeque::new(),
+            forwarded_since: None,
             events: VecDeque::new(),
             last_second: now,
             tracks_published: 0,
@@ -288,6 +299,7 @@ impl Shard {
     /// [`Self::is_forwarding`], for inputs that have come meanwhile.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.now = self.now.max(now);
+        self.arrived = self.now;
         self.current = None;
         let brings_members = match &input {
             Input::Command { .. } | Input::LinkLost(_) => true,
@@ -302,7 +314,8 @@ impl Shard {
         self.guarded(|shard| match input {
             Input::Timeout => shard.on_timeout(),
             Input::Pressure(pressure) => shard.on_pressure(pressure),
-            Input::Datagram { remote, data } => {
+            Input::Datagram { remote, data, arrived } => {
+                shard.arrived = arrived.min(shard.now);
                 let local = shard.local_for(remote);
                 shard.on_datagram(Origin { proto: Protocol::Udp, remote, local }, data);
             }
@@ -387,6 +400,7 @@ impl Shard {
             if let Some(transmit) = self.transmits.pop_front() {
                 self.stats.datagrams_out += 1;
                 self.stats.bytes_out += transmit.contents.len() as u64;
+                self.forwarded_since = self.note_forwarded();
                 return Some(Output::Transmit(transmit));
             }
             // Who gets packets and has been touched is run once, with these; but not last of all where inputs keep coming.
@@ -398,6 +412,26 @@ impl Shard {
                 (_, false) => return None,
             }
         }
+    }
+
+    /// When the media had come that the next of what is sent forwards, if it does.
+    fn note_forwarded(&mut self) -> Option<Instant> {
+        let (left, since) = loop {
+            let (left, since) = self.forwarding.front_mut()?;
+            if *left > 0 {
+                break (left, *since);
+            }
+            self.forwarding.pop_front();
+        };
+        *left -= 1;
+        Some(since)
+    }
+
+    /// When the media had come to this machine that the last [`Output::Transmit`] forwards; of several packets for one
+    /// receiver, the first of them. None: it is no media, or media that were held back for the sake of the receiver's link.
+    #[must_use]
+    pub fn forwarded_since(&self) -> Option<Instant> {
+        self.forwarded_since
     }
 
     /// When [`Input::Timeout`] is due next, and what for. Changed by every [`Self::handle`] and [`Self::poll_output`].

@@ -7,6 +7,9 @@ pub const SIZES: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
 /// The upper bounds of the buckets of [`Stats::timer_lag`], in microseconds; the last bucket is for all above.
 pub const LAGS: [u64; 7] = [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000];
 
+/// The upper bounds of the buckets of [`Stats::forward`], in microseconds; the last bucket is for all above.
+pub const DELAYS: [u64; 7] = [250, 500, 1_000, 2_000, 5_000, 20_000, 100_000];
+
 /// How often values of which size came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Histogram {
@@ -19,9 +22,14 @@ pub struct Histogram {
 impl Histogram {
     /// Counts a value into the buckets with these bounds.
     pub fn count(&mut self, bounds: &[u64; 7], value: u64) {
+        self.count_all(bounds, value, 1);
+    }
+
+    /// Counts so many times the same value.
+    pub fn count_all(&mut self, bounds: &[u64; 7], value: u64, times: u64) {
         let bucket = bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len());
-        self.counts[bucket] += 1;
-        self.sum += value;
+        self.counts[bucket] += times;
+        self.sum += value.saturating_mul(times);
     }
 }
 
@@ -105,6 +113,9 @@ pub struct Stats {
     pub runs: Histogram,
     /// Microseconds from a deadline to when it was looked at; bounds [`LAGS`].
     pub timer_lag: Histogram,
+    /// Microseconds that media packets were in this server, each time one is forwarded: from their coming to this machine to
+    /// when the kernel had them again; bounds [`DELAYS`].
+    pub forward: Histogram,
 }
 
 #[cfg(test)]
@@ -116,5 +127,7 @@ mod tests {
         let mut sizes = Histogram::default();
         [1, 2, 3, 64, 65, 1000].into_iter().for_each(|size| sizes.count(&SIZES, size));
         assert_eq!(sizes, Histogram { counts: [1, 1, 1, 0, 0, 0, 1, 2], sum: 1135 });
+        sizes.count_all(&SIZES, 8, 3);
+        assert_eq!(sizes, Histogram { counts: [1, 1, 1, 3, 0, 0, 1, 2], sum: 1159 });
     }
 }

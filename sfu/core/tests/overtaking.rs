@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use net::Net;
 use weir_core::api::*;
-use weir_core::shard::Input;
+use weir_core::shard::{Input, Output};
 
 /// Bytes from which on a datagram is one of a picture here; sound has 80 and headers.
 const PICTURE: usize = 900;
@@ -163,4 +163,39 @@ fn pictures_are_given_up_where_there_is_no_room_for_them_and_sound_is_not() {
     assert!((1..200).contains(&stats.dropped_late), "{} dropped", stats.dropped_late);
     net.run(Duration::from_millis(100));
     assert_eq!(net.audio_of(receivers[0]).len(), 50 + 21 + 1);
+}
+
+/// What is given out: its length, and for how long it had been here, if it was forwarded.
+fn given_out(net: &mut Net) -> Vec<(usize, Option<Duration>)> {
+    let mut all = Vec::new();
+    while let Some(output) = net.shards[0].poll_output() {
+        if let Output::Transmit(transmit) = output {
+            let since = net.shards[0].forwarded_since();
+            all.push((transmit.contents.len(), since.map(|since| net.now - since)));
+        }
+    }
+    all
+}
+
+#[test]
+fn of_what_is_forwarded_it_is_told_since_when_it_has_been_here() {
+    let (mut net, speaker, _) = room();
+    net.write_video(speaker, 50, false);
+    net.waited = Duration::from_millis(3);
+    net.arrive(speaker);
+    net.now += Duration::from_millis(4);
+    net.write_audio(speaker, 50);
+    net.waited = Duration::from_millis(1);
+    net.arrive(speaker);
+    let out = given_out(&mut net);
+    let waited = |is_wanted: fn(usize) -> bool| -> Vec<_> {
+        out.iter().filter(|(length, _)| is_wanted(*length)).map(|(_, waited)| *waited).collect()
+    };
+    assert_eq!(waited(|length| length >= PICTURE), [Some(Duration::from_millis(7)); RECEIVERS], "{out:?}");
+    let sound = |length| (81..PICTURE).contains(&length);
+    assert_eq!(waited(sound), [Some(Duration::from_millis(1)); RECEIVERS], "{out:?}");
+    net.now += Duration::from_secs(2);
+    net.shards[0].handle(net.now, Input::Timeout);
+    let out = given_out(&mut net);
+    assert!(!out.is_empty() && out.iter().all(|(_, waited)| waited.is_none()), "reports and checks: {out:?}");
 }

@@ -2,15 +2,18 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::time::{Duration, Instant, SystemTime};
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use weir_core::stats::{Histogram, SIZES};
+use weir_core::stats::{DELAYS, Histogram, SIZES};
 
 /// The kernel's buffers. At 100 Mbps, 4 MiB hold a third of a second.
 pub(crate) const KERNEL_BUFFER: usize = 4 << 20;
 /// One receive buffer: the largest that GRO fills.
 const RECEIVE_BUFFER: usize = 64 << 10;
+/// Nothing waits here for longer. The kernel's clock may be set while something does, which then would seem to.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// The most bytes in one GSO run: what an IPv4 datagram could carry.
 const MAX_RUN: usize = 65_000;
 
@@ -23,6 +26,8 @@ pub(crate) struct SendStats {
     pub runs: u64,
     /// Datagrams in each of them.
     pub sizes: Histogram,
+    /// Microseconds that forwarded media were here, a packet.
+    pub forward: Histogram,
 }
 
 /// Datagrams of one receiver that wait for more of the same.
@@ -32,6 +37,18 @@ struct Run {
     /// Bytes of each but the last, which may be shorter.
     size: usize,
     count: usize,
+    /// When the first of them had come, if they are forwarded media.
+    since: Option<Instant>,
+}
+
+/// One that has come.
+pub(crate) struct Datagram<'a> {
+    pub(crate) remote: SocketAddr,
+    pub(crate) data: &'a [u8],
+    /// When the kernel got it.
+    pub(crate) arrived: Instant,
+    /// Who has sent those that follow it, or nobody if it is of the same sender as the one before.
+    pub(crate) next: Senders<'a>,
 }
 
 /// Who has sent what comes next of a batch.
@@ -117,9 +134,8 @@ impl MediaSocket {
         })
     }
 
-    /// Takes one batch from the kernel. Returns how many buffers were filled; 0 when there is nothing more. Each datagram
-    /// comes with who has sent those that follow it, or with nobody if it is of the same sender as the one before.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(SocketAddr, &[u8], Senders<'_>)) -> usize {
+    /// Takes one batch from the kernel. Returns how many buffers were filled; 0 when there is nothing more.
+    pub(crate) fn receive(&mut self, now: Instant, mut each: impl FnMut(Datagram<'_>)) -> usize {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let count = {
             let mut slices: Vec<IoSliceMut<'_>> =
@@ -133,11 +149,14 @@ impl MediaSocket {
             }
         };
         let metas = &metas[..count];
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         for (index, buffer) in self.receive.chunks_exact(RECEIVE_BUFFER).take(count).enumerate() {
             let (meta, mut next) = (&metas[index], Senders(&metas[index + 1..]));
             let remote = sender(meta);
-            for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
-                each(remote, datagram, std::mem::take(&mut next));
+            let waited = meta.timestamp.and_then(|at| clock.checked_sub(at)).filter(|waited| *waited < MAX_WAIT);
+            let arrived = now - waited.unwrap_or_default();
+            for data in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                each(Datagram { remote, data, arrived, next: std::mem::take(&mut next) });
             }
         }
         count
@@ -149,8 +168,8 @@ impl MediaSocket {
     }
 
     /// Takes a datagram to send. Those that follow one another to one receiver go in runs of one size (GSO); the last run
-    /// waits for [`Self::send_queued`].
-    pub(crate) fn queue(&mut self, to: SocketAddr, data: &[u8]) {
+    /// waits for [`Self::send_queued`]. `since` is when it had come, if it is forwarded.
+    pub(crate) fn queue(&mut self, to: SocketAddr, data: &[u8], since: Option<Instant>) {
         let most = self.max_segments();
         let fits = |run: &Run| {
             run.to == to && data.len() <= run.size && run.count < most && self.run.len() + data.len() <= MAX_RUN
@@ -159,7 +178,7 @@ impl MediaSocket {
             self.send_queued();
         }
         self.run.extend_from_slice(data);
-        let mut run = self.open.take().unwrap_or(Run { to, size: data.len(), count: 0 });
+        let mut run = self.open.take().unwrap_or(Run { to, size: data.len(), count: 0, since });
         run.count += 1;
         self.open = Some(run);
         if data.len() < run.size {
@@ -170,7 +189,7 @@ impl MediaSocket {
 
     /// Sends what is queued.
     pub(crate) fn send_queued(&mut self) {
-        let Some(Run { to, size, count }) = self.open.take() else { return };
+        let Some(Run { to, size, count, since }) = self.open.take() else { return };
         let transmit = Transmit {
             destination: if self.is_v6 { mapped(to) } else { to },
             ecn: None,
@@ -183,6 +202,9 @@ impl MediaSocket {
         self.sent.sizes.count(&SIZES, count as u64);
         if io.try_io(|| state.try_send(UdpSockRef::from(io), &transmit)).is_err() {
             self.sent.dropped += count as u64;
+        } else if let Some(since) = since {
+            let micros = since.elapsed().as_micros();
+            self.sent.forward.count_all(&DELAYS, u64::try_from(micros).unwrap_or(u64::MAX), count as u64);
         }
         self.run.clear();
     }
@@ -223,7 +245,7 @@ mod tests {
         let sizes = [1200, 1200, 1200, 300, 1200, 40, 50, 1200, 7];
         let datagrams: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(n, size)| vec![n as u8; *size]).collect();
         let split = |n: usize| if n == 4 { b } else { a };
-        datagrams.iter().enumerate().for_each(|(n, datagram)| sender.queue(split(n), datagram));
+        datagrams.iter().enumerate().for_each(|(n, datagram)| sender.queue(split(n), datagram, None));
         sender.send_queued();
         let mut buffer = [0; 2000];
         for (n, datagram) in datagrams.iter().enumerate() {
@@ -234,6 +256,7 @@ mod tests {
         assert_eq!(sender.sent.sizes.sum, sizes.len() as u64);
         assert!(sender.sent.runs < sizes.len() as u64 || sender.max_segments() == 1, "{:?}", sender.sent);
     }
+
     #[test]
     fn of_a_batch_it_is_told_who_has_sent_what_comes_next() {
         let mut socket = MediaSocket::new(open(ANY, 1).expect("bind").swap_remove(0)).expect("socket");
@@ -246,7 +269,9 @@ mod tests {
         let (mut came, deadline) = (Vec::new(), std::time::Instant::now() + std::time::Duration::from_secs(5));
         while came.len() < 3 && std::time::Instant::now() < deadline {
             let batch = came.len();
-            socket.receive(|remote, data, next| came.push((remote, data[0], next.iter().collect::<Vec<_>>())));
+            socket.receive(std::time::Instant::now(), |datagram| {
+                came.push((datagram.remote, datagram.data[0], datagram.next.iter().collect::<Vec<_>>()));
+            });
             // Those of one batch name each other; what comes in a later one is not known.
             let end = came.len();
             for (at, (remote, number, next)) in came.iter().enumerate().skip(batch) {
@@ -255,5 +280,30 @@ mod tests {
             }
         }
         assert_eq!(came.len(), 3, "{came:?}");
+    }
+
+    #[test]
+    fn what_is_forwarded_counts_from_when_the_kernel_got_it() {
+        const WAIT: Duration = Duration::from_millis(30);
+        let mut socket = MediaSocket::new(open(ANY, 1).expect("bind").swap_remove(0)).expect("socket");
+        let to = socket.io.local_addr().expect("address");
+        let other = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let before = Instant::now();
+        other.send_to(b"media", to).expect("send");
+        // On loopback it is there already; so it waits.
+        std::thread::sleep(WAIT);
+        let mut arrived = None;
+        socket.receive(Instant::now(), |datagram| arrived = Some(datagram.arrived));
+        let arrived = arrived.expect("it came");
+        let error = Duration::from_millis(5);
+        assert!(arrived + error > before && arrived + WAIT < Instant::now() + error, "{:?}", arrived - before);
+        let to = other.local_addr().expect("address");
+        for (n, since) in [Some(arrived), None, Some(arrived)].into_iter().enumerate() {
+            socket.queue(to, &[0; 1200][n..], since);
+            socket.send_queued();
+        }
+        let forward = socket.sent.forward;
+        assert_eq!(forward.counts.iter().sum::<u64>(), 2, "{forward:?}");
+        assert!(forward.sum >= 2 * (WAIT - error).as_micros() as u64, "{forward:?}");
     }
 }

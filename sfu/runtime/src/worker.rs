@@ -22,7 +22,7 @@ pub(crate) use self::link::{Control, Inbox, Link, Stray, queues};
 use crate::load::Load;
 use crate::relays::{self, Relays};
 use crate::routes::Routes;
-use crate::socket::MediaSocket;
+use crate::socket::{Datagram, MediaSocket};
 
 /// The most commands and stray datagrams of one turn: a burst of joins, each with an SDP to answer, must not hold up
 /// media. An answer takes under a millisecond.
@@ -62,7 +62,8 @@ struct Delivery<'a> {
 
 impl Delivery<'_> {
     /// `relayed_to`: of what came through the relay, the own address that it was sent to.
-    fn take(&mut self, now: Instant, remote: SocketAddr, relayed_to: Option<SocketAddr>, data: &[u8]) {
+    fn take(&mut self, now: Instant, relayed_to: Option<SocketAddr>, datagram: &Datagram<'_>) {
+        let Datagram { remote, data, arrived, .. } = *datagram;
         let shard = &*self.shard;
         let is_mine = |address| shard.is_bound(address);
         let owner = if self.links.len() == 1 { None } else { self.routes.owner(now, self.me, remote, data, is_mine) };
@@ -70,14 +71,14 @@ impl Delivery<'_> {
             return self.shard.handle(
                 now,
                 match relayed_to {
-                    None => Input::Datagram { remote, data },
+                    None => Input::Datagram { remote, data, arrived },
                     Some(local) => Input::Relayed { remote, local, data },
                 },
             );
         };
         let data = data.to_vec();
         let stray = match relayed_to {
-            None => Stray::Datagram(remote, data),
+            None => Stray::Datagram(remote, data, arrived),
             Some(to) => Stray::Relayed { from: remote, to, data },
         };
         *self.dropped += u64::from(link.stray(stray).is_err());
@@ -299,7 +300,9 @@ impl Worker {
             let Ok(stray) = self.ring.try_recv() else { return false };
             *datagrams += 1;
             match stray {
-                Stray::Datagram(remote, data) => self.shard.handle(now, Input::Datagram { remote, data: &data }),
+                Stray::Datagram(remote, data, arrived) => {
+                    self.shard.handle(now, Input::Datagram { remote, data: &data, arrived });
+                }
                 Stray::Stream(connection, data) => self.on_stream(now, connection, &data),
                 Stray::Closed(connection) => self.on_stream_closed(now, &connection),
                 Stray::Relayed { from, to, data } => {
@@ -329,17 +332,17 @@ impl Worker {
     fn receive(&mut self, now: Instant, datagrams: &mut usize) -> usize {
         let Self { shard, socket, routes, links, ring_dropped, number, indirect, .. } = self;
         let mut delivery = Delivery { shard, routes, links, me: *number, dropped: ring_dropped };
-        socket.receive(|remote, data, next| {
+        socket.receive(now, |datagram| {
             *datagrams += 1;
-            delivery.shard.expect(next.iter());
-            if Relayed::stands_at(remote) {
+            delivery.shard.expect(datagram.next.iter());
+            if Relayed::stands_at(datagram.remote) {
                 // Nobody is there: somebody pretends to be a client of the relay.
-            } else if indirect.takes(data) {
-                if let Some((from, to, data)) = indirect.unwrap(now, Client::Udp(remote), data) {
-                    delivery.take(now, from, Some(to), data);
+            } else if indirect.takes(datagram.data) {
+                if let Some((remote, to, data)) = indirect.unwrap(now, Client::Udp(datagram.remote), datagram.data) {
+                    delivery.take(now, Some(to), &Datagram { remote, data, ..datagram });
                 }
             } else {
-                delivery.take(now, remote, None, data);
+                delivery.take(now, None, &datagram);
             }
         })
     }
@@ -407,7 +410,10 @@ impl Worker {
                 // The messages are all there now: whom they are for can begin while this one goes on.
                 self.relays.wake(&self.links);
                 match path_of(&transmit) {
-                    Path::Udp => self.socket.queue(transmit.destination, &transmit.contents),
+                    Path::Udp => {
+                        let since = self.shard.forwarded_since();
+                        self.socket.queue(transmit.destination, &transmit.contents, since);
+                    }
                     path => self.send_indirect(path, &transmit),
                 }
                 recycle(transmit);
@@ -460,6 +466,7 @@ impl Worker {
             stats.load = self.load.ratio(Instant::now());
             stats.batches = self.load.batches;
             stats.runs = self.socket.sent.sizes;
+            stats.forward = self.socket.sent.forward;
             stats.timer_lag = self.load.timer_lag;
         }
         reply

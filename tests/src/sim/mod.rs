@@ -347,7 +347,8 @@ impl World {
         if packet.up {
             let remote = self.clients[index].addr;
             let shard = &mut self.shards[self.places[index]];
-            shard.handle(self.origin + now, Input::Datagram { remote, data: &packet.data });
+            let now = self.origin + now;
+            shard.handle(now, Input::Datagram { remote, data: &packet.data, arrived: now });
             return;
         }
         let mut actions = Vec::new();

@@ -442,7 +442,8 @@ fn work(
     }
     for (index, (client, data)) in turn.arrived.iter().enumerate() {
         shard.expect(turn.arrived[index + 1..].iter().map(|(client, _)| turn.clients[*client].addr));
-        shard.handle(turn.now, Input::Datagram { remote: turn.clients[*client].addr, data });
+        let remote = turn.clients[*client].addr;
+        shard.handle(turn.now, Input::Datagram { remote, data, arrived: turn.now });
     }
     for (from, message) in relays {
         shard.handle(turn.now, Input::Relay { from, message });

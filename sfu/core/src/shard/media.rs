@@ -48,6 +48,7 @@ impl Shard {
         }
         let arrival = Arrival {
             now,
+            arrived: self.arrived,
             layer,
             source: *packet.header.ssrc,
             seq: *packet.seq_no,
@@ -182,7 +183,7 @@ impl Shard {
     fn write_to_next(&mut self, sending: Sending) -> Option<usize> {
         let now = self.now;
         let before = self.transmits.len();
-        let Self { overtaking, deliveries, peers, transmits, stats, current, .. } = self;
+        let Self { overtaking, deliveries, peers, transmits, stats, current, forwarding, .. } = self;
         let deliveries = if overtaking.is_done() { deliveries } else { overtaking };
         let mine = deliveries.next()?;
         let key = deliveries.receiver(mine.clone());
@@ -192,12 +193,13 @@ impl Shard {
         let peer = peers.get_mut(key).filter(|peer| peer.conn.connected)?;
         *current = Some(key);
         let (mut forwarded, mut pictures) = (0, false);
+        forwarding.clear();
         for (slot, packets) in deliveries.of(mine) {
             let shown = packets.first().map(|queued| queued.track);
             // An earlier receiver's news may have changed what this one shows, or have ended the track.
             let Some(slot) = peer.member.slots.get_mut(slot).filter(|slot| slot.track == shown) else { continue };
             peer.conn.prefetch_resends(slot.mid);
-            let before = forwarded;
+            let (before, written) = (forwarded, transmits.len());
             let out = packets.iter().filter_map(|queued| {
                 let packet = queued.packet.incoming();
                 let out = slot.egress.forward(&slot.formats, &packet)?;
@@ -207,6 +209,9 @@ impl Shard {
             });
             let at_once = (sending == Sending::AtOnce).then_some(&mut *transmits);
             let late = peer.conn.write(now, slot.mid, out, at_once);
+            if let Some(first) = packets.first() {
+                forwarding.push_back((transmits.len() - written, first.packet.arrived));
+            }
             if late && forwarded > before {
                 stats.late_pictures += 1;
                 slot.egress.on_late();

@@ -158,7 +158,7 @@ mod tests {
             } else {
                 let before = shard.stats.clone();
                 let remote = SocketAddr::from(([192, 0, 2, 1], 5000));
-                shard.handle(now, Input::Datagram { remote, data: &data });
+                shard.handle(now, Input::Datagram { remote, data: &data, arrived: now });
                 assert!(shard.poll_output().is_none(), "{first}: nothing is answered");
                 let after = &shard.stats;
                 let counted = [

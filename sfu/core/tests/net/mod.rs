@@ -52,6 +52,8 @@ pub struct Net {
     pub relayed: BTreeMap<(u8, u8), usize>,
     /// Loses the next messages with media, so many. The first that is not lost tells of it.
     pub lose_media: usize,
+    /// For how long what [`Self::arrive`] brings has waited already.
+    pub waited: Duration,
     lost_media: Option<RelayMessage>,
     /// Leaves the video out of the next messages, so many.
     pub shed_media: usize,
@@ -105,6 +107,7 @@ impl Net {
             relay_delay: (Duration::from_micros(100), Duration::from_micros(100)),
             relayed: BTreeMap::new(),
             lose_media: 0,
+            waited: Duration::ZERO,
             lost_media: None,
             shed_media: 0,
             timeouts: 0,
@@ -381,7 +384,7 @@ impl Net {
     fn deliver(&mut self, up: bool, client: usize, data: &[u8]) {
         if up {
             let Client { addr, shard, .. } = &self.clients[client];
-            self.shards[*shard].handle(self.now, Input::Datagram { remote: *addr, data });
+            self.shards[*shard].handle(self.now, Input::Datagram { remote: *addr, data, arrived: self.now });
             return;
         }
         let Client { rtc, addr, .. } = &mut self.clients[client];
@@ -405,7 +408,8 @@ impl Net {
         self.wire = rest;
         let remote = self.clients[index].addr;
         for (.., data) in batch.values() {
-            self.shards[0].handle(self.now, Input::Datagram { remote, data });
+            let arrived = self.now - self.waited;
+            self.shards[0].handle(self.now, Input::Datagram { remote, data, arrived });
         }
     }
 
@@ -423,7 +427,7 @@ impl Net {
 
     /// A datagram from anywhere, at once.
     pub fn inject(&mut self, remote: SocketAddr, data: &[u8]) {
-        self.shards[0].handle(self.now, Input::Datagram { remote, data });
+        self.shards[0].handle(self.now, Input::Datagram { remote, data, arrived: self.now });
         self.carry_out();
     }
 

@@ -12,6 +12,7 @@ use weir_core::stats::Stats;
 use weir_core::turn::{Client, Clock, Outcome, Turn, concerns};
 
 use super::{Delivery, Stray, Worker};
+use crate::socket::{Datagram, Senders};
 use crate::stream::{Connection, Counters, Framing, StreamKind};
 
 /// The most answers of the relay that wait for the end of a batch; there are not more datagrams in one.
@@ -98,8 +99,9 @@ impl Worker {
                 self.indirect.turn.entry(connection.id).or_insert(connection);
                 let Self { shard, routes, links, ring_dropped, number, indirect, .. } = self;
                 let mut delivery = Delivery { shard, routes, links, me: *number, dropped: ring_dropped };
-                if let Some((from, to, data)) = indirect.unwrap(now, client, data) {
-                    delivery.take(now, from, Some(to), data);
+                if let Some((remote, to, data)) = indirect.unwrap(now, client, data) {
+                    let datagram = Datagram { remote, data, arrived: now, next: Senders::default() };
+                    delivery.take(now, Some(to), &datagram);
                 }
             }
         }
@@ -146,7 +148,7 @@ impl Worker {
         let Indirect { relay, wrapped, turn, .. } = &mut self.indirect;
         let Some(client) = relay.as_mut().and_then(|relay| relay.wrap(now, from, to, data, wrapped)) else { return };
         match client {
-            Client::Udp(remote) => self.socket.queue(remote, wrapped),
+            Client::Udp(remote) => self.socket.queue(remote, wrapped, None),
             Client::Stream { id, .. } => {
                 if let Some(connection) = turn.get(&id) {
                     connection.send(video, wrapped.clone());
@@ -159,7 +161,7 @@ impl Worker {
     pub(super) fn send_answers(&mut self) {
         for (client, answer) in self.indirect.answers.drain(..) {
             match client {
-                Client::Udp(remote) => self.socket.queue(remote, &answer),
+                Client::Udp(remote) => self.socket.queue(remote, &answer, None),
                 Client::Stream { id, .. } => {
                     if let Some(connection) = self.indirect.turn.get(&id) {
                         connection.send(false, answer);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Instant;
 
 use mio::{Poll, Token, Waker};
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +39,7 @@ pub(crate) enum Control {
 #[derive(Debug)]
 pub(crate) enum Stray {
     /// A datagram that landed on another worker's socket.
-    Datagram(SocketAddr, Vec<u8>),
+    Datagram(SocketAddr, Vec<u8>, Instant),
     /// A packet of a connection.
     Stream(Arc<Connection>, Vec<u8>),
     /// A connection has ended.
