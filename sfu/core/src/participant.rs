@@ -1,63 +1,41 @@
 //! One participant's WebRTC connection. The only module that touches str0m's `Rtc`: mutate, then drain.
 
+mod drain;
+mod formats;
+mod stack;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::Rng;
 use rand::rngs::StdRng;
-use str0m::bwe::{Bitrate, BweKind};
+use str0m::bwe::Bitrate;
 use str0m::change::SdpOffer;
-use str0m::config::DtlsCert;
-use str0m::format::CodecSpec;
 use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
-use str0m::net::{Protocol, Receive, TcpType, Transmit};
-use str0m::rtp::{Extension, ExtensionMap, ExtensionValues, RtpPacket, RtpWrite, Ssrc, vla};
-use str0m::{
-    Candidate, CandidateKind, Event, IceConnectionState, IceCreds, Input, Output, PacerReason, Reason, Rtc, RtcConfig,
-};
+use str0m::net::{Receive, Transmit};
+use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc};
+use str0m::{Input, Rtc};
 
-use crate::api::{CloseReason, Codec, OfferError, ParticipantId, Role};
-use crate::forward::dependency::{self, DependencySerializer};
+pub(crate) use self::drain::Happening;
+use self::formats::check_codecs;
+pub(crate) use self::formats::{Format, ReceiveFormat, SendFormat};
+pub(crate) use self::stack::PeerConfig;
+use self::stack::{FIRST_ESTIMATE, build, credentials};
+
+use crate::api::{CloseReason, OfferError, ParticipantId, Role};
+use crate::forward::dependency;
 use crate::forward::vp8::Vp8Fields;
-use crate::link::{Link, Measured};
+use crate::link::Link;
 use crate::pacing::Debt;
 use crate::path::Path;
 use crate::resends::ResendAge;
 use crate::sdp::{self, MediaLine, ReadOffer};
 
-/// The most turns of one drain. A turn gives out one packet or event; a batch of one participant is far below this.
-/// Measured: the largest drain of a browser's join (ICE, DTLS flight, first feedback) is under 40 turns.
-const MAX_TURNS: usize = 4096;
-
-/// The most turns that the pacer gets in one drain, and how near its next deadline must be for a turn. It hands out one
-/// packet a turn and asks for the next 1 µs later (measured on 0.25: without these turns every packet is a wake-up and
-/// a send of its own, at twice the cost).
-const MAX_PACER_TURNS: usize = 64;
-const PACER_STEP: Duration = Duration::from_micros(200);
-
-/// How much later than asked for the stack's idle look at its clocks may come: with the 25 ms that it asks for, more than
-/// from picture to picture, so that mostly these come first. Not more: with 70 ms the estimates of 500 viewers rose so slowly
-/// that they were sent a third less in their first seconds.
-const LAZY: Duration = Duration::from_millis(25);
-/// Likewise for statistics and sender reports, which are due ten times a second and once: with 40 ms, pictures at 25 a
-/// second bring all of them along, and they need no turn of their own.
-const LAZIER: Duration = Duration::from_millis(40);
-/// How long the stack gets its exact deadlines after its pacer has counted time: a cluster of probes takes less.
-const EXACT: Duration = Duration::from_millis(200);
-
-/// How often the stack tells what it has measured. Its event for a new estimate gives the mean of three seconds, so a
-/// link that fell from 2.5 Mbps to 150 kbps is told in small steps; its statistics give the value of the moment.
-const STATS_INTERVAL: Duration = Duration::from_millis(100);
-
 /// How long video may wait for the pacer. The stack itself would hold it for two seconds and more, and then flood the
 /// link with it; a picture that begins anew from a keyframe is back sooner.
 const PACER_PATIENCE: Duration = Duration::from_millis(500);
-
-/// What a connection is taken to carry before anything was measured; libwebrtc starts there too.
-const FIRST_ESTIMATE: Bitrate = Bitrate::kbps(300);
 
 /// What the first probes may look for.
 const FIRST_DESIRED: Bitrate = Bitrate::kbps(2500);
@@ -67,68 +45,6 @@ const RTX_PACKETS: usize = 1024;
 /// The largest share of a slot's bytes that may be resends: three for each packet sent. The stack does not count them
 /// packet by packet, so a receiver that asks for all again and again gets no more than that on average.
 const MAX_RESENDS: f32 = 0.75;
-/// The most SSRCs remembered of one participant: 16 lines of 3 layers, and room for restarts.
-const MAX_SOURCES: usize = 64;
-
-/// A codec with what tells two of its payload types apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Format {
-    pub codec: Codec,
-    /// H264: profile_idc and constraint flags (RFC 6184 section 8.1, the level left out). VP9: profile-id. Else 0.
-    pub profile: u32,
-    /// H264: packetization-mode. Else 0.
-    pub packetization: u8,
-}
-
-/// What packets of one payload type are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReceiveFormat {
-    pub format: Format,
-    /// For RED (RFC 2198): the payload type of this format, which is inside.
-    pub red: Option<u8>,
-}
-
-/// A payload type that a receiver takes on one slot.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SendFormat {
-    pub pt: Pt,
-    pub format: Format,
-    /// It can be resent (RTX negotiated).
-    pub rtx: bool,
-    /// The payload type of this codec in RED (RFC 2198), where negotiated.
-    pub red: Option<Pt>,
-    /// The dependency descriptor goes with it (AV1 RTP specification, appendix A).
-    pub dependency: bool,
-}
-
-/// What a drain brought besides datagrams.
-#[derive(Debug)]
-pub(crate) enum Happening {
-    /// A media packet from this participant.
-    Rtp { mid: Mid, rid: Option<Rid>, packet: Box<RtpPacket> },
-    /// The bandwidth towards this participant has a new estimate, in bits per second.
-    Estimate(u64),
-    /// This participant cannot decode what it gets on this slot.
-    KeyframeWanted(Mid),
-    /// A STUN check passed for the first time.
-    IceConnected,
-    /// No check has come for 15 seconds.
-    IceDisconnected,
-    /// The DTLS handshake is done.
-    DtlsConnected,
-    /// The connection is over.
-    Ended(CloseReason),
-}
-
-/// What the shard shares with all participants.
-#[derive(Debug, Clone)]
-pub(crate) struct PeerConfig {
-    pub cert: DtlsCert,
-    pub candidates: Vec<SocketAddr>,
-    pub tcp_candidates: Vec<SocketAddr>,
-    /// Goes into the ICE user fragment, so that any worker knows the owner.
-    pub shard: u8,
-}
 
 /// One packet for one slot.
 pub(crate) struct OutPacket {
@@ -345,7 +261,7 @@ impl Participant {
         let known = media.remote_pts().iter().filter_map(|pt| params.iter().find(|p| p.pt() == *pt));
         known
             .filter_map(|p| {
-                let format = format_of(p.spec())?;
+                let format = Format::of(p.spec())?;
                 Some(SendFormat { pt: p.pt(), format, rtx: p.resend().is_some(), red: p.red(), dependency })
             })
             .collect()
@@ -373,7 +289,7 @@ impl Participant {
         let params = self.rtc.as_ref()?.codec_config().params();
         let found = params.iter().find(|p| p.pt() == pt || p.red() == Some(pt))?;
         let red = (found.red() == Some(pt)).then(|| *found.pt());
-        Some(ReceiveFormat { format: format_of(found.spec())?, red })
+        Some(ReceiveFormat { format: Format::of(found.spec())?, red })
     }
 
     /// True if a STUN message from this address is meant for this participant and carries a valid integrity.
@@ -445,160 +361,6 @@ impl Participant {
     /// Its clock is to be moved, and it is to be drained: it is time, or something has been put in.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.due.is_none_or(|at| at <= now)
-    }
-
-    /// Takes everything that the stack has to give. Returns when it wants to run next.
-    pub(crate) fn drain(
-        &mut self,
-        now: Instant,
-        happenings: &mut Vec<Happening>,
-        transmits: &mut VecDeque<Transmit>,
-    ) -> Option<Instant> {
-        let mut pacer_turns = 0;
-        self.due = None;
-        for _ in 0..MAX_TURNS {
-            let rtc = self.rtc.as_mut()?;
-            match guarded(|| rtc.poll_output()) {
-                Ok(Ok(Output::Timeout(at))) => {
-                    let near = matches!(rtc.last_timeout_reason(), Reason::Pacer(_))
-                        && at.saturating_duration_since(now) <= PACER_STEP;
-                    if !near || pacer_turns == MAX_PACER_TURNS {
-                        let reason = rtc.last_timeout_reason();
-                        self.due = Some(at);
-                        return Some(self.patient(now, at, reason));
-                    }
-                    pacer_turns += 1;
-                    if let Err(reason) = self.timeout(at) {
-                        happenings.push(Happening::Ended(reason));
-                        return None;
-                    }
-                }
-                Ok(Ok(Output::Transmit(transmit))) => {
-                    transmits.push_back(transmit);
-                    let burst = || transmits.extend(std::iter::from_fn(|| rtc.poll_burst()).take(MAX_TURNS));
-                    if guarded(burst).is_err() {
-                        happenings.push(Happening::Ended(self.broke()));
-                        return None;
-                    }
-                }
-                Ok(Ok(Output::Event(event))) => self.on_event(event, happenings),
-                Ok(Err(error)) => {
-                    if let Err(reason) = self.survive(&error) {
-                        happenings.push(Happening::Ended(reason));
-                        return None;
-                    }
-                }
-                Err(()) => {
-                    happenings.push(Happening::Ended(self.broke()));
-                    return None;
-                }
-            }
-        }
-        // More to give, but others wait too: come back at once.
-        Some(now)
-    }
-
-    /// When a deadline is to be met at the latest: not later than what is to be said about what has come in.
-    fn patient(&mut self, now: Instant, at: Instant, reason: Reason) -> Instant {
-        let patience = self.patience(now, reason);
-        if patience.is_zero() {
-            return at;
-        }
-        let receiving = self.rtc.as_ref().and_then(|rtc| rtc.receiving_timeout());
-        receiving.map_or(at + patience, |receiving| receiving.clamp(at, at + patience))
-    }
-
-    /// How long a deadline may wait for something else that happens to the connection and serves it too: the estimator
-    /// and the pacer look at their clocks, and statistics are taken, with each packet. Not while the pacer counts time: it
-    /// pads, probes or holds back.
-    fn patience(&mut self, now: Instant, reason: Reason) -> Duration {
-        let counts = matches!(
-            reason,
-            Reason::Pacer(PacerReason::Probe1 | PacerReason::Probe2 | PacerReason::Padding | PacerReason::Paced)
-                | Reason::BweProbeControl
-                | Reason::BweProbeEstimator
-        );
-        if counts {
-            self.counts_time_until = Some(now + EXACT);
-        }
-        let exact = self.paced || self.counts_time_until.is_some_and(|until| now < until);
-        if exact || !self.connected {
-            return Duration::ZERO;
-        }
-        match reason {
-            Reason::BweDelayControl | Reason::Pacer(PacerReason::Handle) => LAZY,
-            Reason::Stats | Reason::Feedback => LAZIER,
-            _ => Duration::ZERO,
-        }
-    }
-
-    fn on_event(&mut self, event: Event, happenings: &mut Vec<Happening>) {
-        match event {
-            Event::RtpPacket(packet) => {
-                if let Some((mid, rid)) = self.source(packet.header.ssrc) {
-                    happenings.push(Happening::Rtp { mid, rid, packet: Box::new(packet) });
-                }
-            }
-            Event::KeyframeRequest(request) => happenings.push(Happening::KeyframeWanted(request.mid)),
-            Event::IceConnectionStateChange(state) => match state {
-                IceConnectionState::Connected | IceConnectionState::Completed => {
-                    happenings.push(Happening::IceConnected);
-                }
-                IceConnectionState::Disconnected => happenings.push(Happening::IceDisconnected),
-                _ => {}
-            },
-            Event::Connected => {
-                self.connected = true;
-                happenings.push(Happening::DtlsConnected);
-            }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, can_probe }) => {
-                self.has_twcc = can_probe;
-                self.estimate.get_or_insert(estimate.as_u64());
-            }
-            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) if !self.has_twcc => {
-                self.estimate = Some(estimate.as_u64());
-                happenings.push(Happening::Estimate(estimate.as_u64()));
-            }
-            Event::PeerStats(stats) if self.has_twcc => {
-                if let Some(estimate) = stats.bwe_tx {
-                    let loss = stats.egress_loss_fraction.unwrap_or(0.0);
-                    self.measured = Some(estimate.as_u64());
-                    self.debt.on_measured(stats.timestamp, estimate.as_u64(), stats.bytes_tx);
-                    let measured =
-                        Measured { estimate: estimate.as_u64(), loss, round_trip: stats.rtt, sent: stats.bytes_tx };
-                    let estimate = self.link.on_measured(stats.timestamp, measured);
-                    self.size_resends(stats.timestamp, loss);
-                    self.estimate = Some(estimate);
-                    happenings.push(Happening::Estimate(estimate));
-                }
-            }
-            Event::Closed => happenings.push(Happening::Ended(CloseReason::PeerClosed)),
-            _ => {}
-        }
-    }
-
-    fn size_resends(&mut self, now: Instant, loss: f32) {
-        let Some(round_trip) = self.link.shortest_round_trip() else { return };
-        if self.resend_age.on_round_trip(now, round_trip, loss == 0.0) {
-            self.size_resend_caches();
-        }
-    }
-
-    /// Which line and layer an SSRC belongs to.
-    fn source(&mut self, ssrc: Ssrc) -> Option<(Mid, Option<Rid>)> {
-        if let Some((_, mid, rid)) = self.sources.iter().find(|(s, ..)| *s == ssrc) {
-            return Some((*mid, *rid));
-        }
-        let mut api = self.rtc.as_mut()?.direct_api();
-        let stream = api.stream_rx(&ssrc)?;
-        let (mid, rid) = (stream.mid(), stream.rid());
-        // OBS and GStreamer negotiate NACK without RTX (RFC 4585): ask them too, they resend on the same SSRC.
-        stream.suppress_nack(false);
-        if self.sources.len() >= MAX_SOURCES {
-            self.sources.remove(0);
-        }
-        self.sources.push((ssrc, mid, rid));
-        Some((mid, rid))
     }
 
     /// Its media goes another way now: what was measured is of the old one. Begins as for a new connection.
@@ -722,96 +484,4 @@ impl Participant {
 /// Runs code of the stack; a panic in it ends one participant, not the shard.
 fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, ()> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|_| ())
-}
-
-/// ICE credentials of 8 and 24 characters (RFC 8445 section 5.3 asks for 4 and 22), the shard in the first two.
-fn credentials(shard: u8, rng: &mut StdRng) -> IceCreds {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345679";
-    let mut text = |n: usize| (0..n).map(|_| char::from(ALPHABET[rng.random_range(0..32)])).collect::<String>();
-    IceCreds { ufrag: format!("{shard:02x}{}", text(10)), pass: text(26) }
-}
-
-fn build(now: Instant, config: &PeerConfig, creds: IceCreds, estimates: bool) -> Rtc {
-    let mut extensions = ExtensionMap::standard();
-    extensions.set(5, Extension::PlayoutDelay);
-    extensions.set(6, Extension::VideoContentType);
-    extensions.set(9, Extension::with_serializer(vla::URI, vla::Serializer));
-    extensions.set(7, Extension::AbsoluteCaptureTime);
-    extensions.set(12, Extension::with_serializer(dependency::URI, DependencySerializer));
-    let mut rtc = RtcConfig::new()
-        .set_rtp_mode(true)
-        .set_ice_lite(true)
-        .set_dtls_cert(config.cert.clone())
-        .set_local_ice_credentials(creds)
-        .set_stats_interval(estimates.then_some(STATS_INTERVAL))
-        .set_media_stats(false)
-        .enable_bwe(estimates.then_some(FIRST_ESTIMATE))
-        .set_extension_map(extensions)
-        .clear_codecs()
-        .enable_opus(true, true)
-        .enable_vp8(true)
-        .enable_h264(true)
-        .enable_vp9(true)
-        .enable_av1(true)
-        .build(now);
-    for address in &config.candidates {
-        if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
-            rtc.add_local_candidate(candidate);
-        }
-        // What comes through the own relay comes to this one. The stack sends over the nominated pair of the highest
-        // priority, and takes the client's side of it from a check (RFC 8445 section 7.1.1), which says 110 through a relay
-        // and 80 over TCP: the own side must say that a relay is the last resort. Clients are not told of it.
-        let (kind, foundation) = (CandidateKind::Host, String::from("relay"));
-        rtc.add_local_candidate(Candidate::from_parts(
-            foundation,
-            1,
-            Protocol::Tls,
-            1,
-            *address,
-            kind,
-            None,
-            None,
-            None,
-        ));
-    }
-    for address in &config.tcp_candidates {
-        // The stack gives them a lower priority than UDP: 90 for 126 (RFC 6544 section 4.2).
-        if let Ok(candidate) = Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build() {
-            rtc.add_local_candidate(candidate);
-        }
-    }
-    rtc
-}
-
-/// Every active line must have a payload type in common.
-fn check_codecs(rtc: &Rtc, lines: &[MediaLine]) -> Result<(), OfferError> {
-    for line in lines.iter().filter(|l| l.direction != sdp::Direction::Inactive) {
-        let media = rtc.media(Mid::from(line.mid.as_str()));
-        if media.is_none_or(|m| m.remote_pts().is_empty()) {
-            return Err(OfferError::Unacceptable(format!(
-                "no profile of the codecs on the line with mid {:?} is known here",
-                line.mid
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn format_of(spec: CodecSpec) -> Option<Format> {
-    use str0m::format::Codec as C;
-    let codec = match spec.codec {
-        C::Opus => Codec::Opus,
-        C::Vp8 => Codec::Vp8,
-        C::Vp9 => Codec::Vp9,
-        C::H264 => Codec::H264,
-        C::Av1 => Codec::Av1,
-        _ => return None,
-    };
-    let profile = match codec {
-        Codec::H264 => spec.format.profile_level_id.unwrap_or(0x42_0010) >> 8,
-        Codec::Vp9 => spec.format.profile_id.unwrap_or(0),
-        _ => 0,
-    };
-    let packetization = spec.format.packetization_mode.unwrap_or(0);
-    Some(Format { codec, profile, packetization })
 }
