@@ -282,6 +282,7 @@ mod tests {
         assert_eq!(came.len(), 3, "{came:?}");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn what_is_forwarded_counts_from_when_the_kernel_got_it() {
         const WAIT: Duration = Duration::from_millis(30);
@@ -290,13 +291,15 @@ mod tests {
         let other = UdpSocket::bind("127.0.0.1:0").expect("bind");
         let before = Instant::now();
         other.send_to(b"media", to).expect("send");
+        let sent = Instant::now();
         // On loopback it is there already; so it waits.
         std::thread::sleep(WAIT);
-        let mut arrived = None;
-        socket.receive(Instant::now(), |datagram| arrived = Some(datagram.arrived));
+        let (begun, mut arrived) = (Instant::now(), None);
+        socket.receive(begun, |datagram| arrived = Some(datagram.arrived));
         let arrived = arrived.expect("it came");
-        let error = Duration::from_millis(5);
-        assert!(arrived + error > before && arrived + WAIT < Instant::now() + error, "{:?}", arrived - before);
+        // Two clocks are read one after the other, and between them this thread may have to wait.
+        let error = begun.elapsed() + Duration::from_millis(1);
+        assert!(arrived + error > before && arrived < sent + error, "{:?} of {:?}", arrived - before, sent - before);
         let to = other.local_addr().expect("address");
         for (n, since) in [Some(arrived), None, Some(arrived)].into_iter().enumerate() {
             socket.queue(to, &[0; 1200][n..], since);
@@ -304,6 +307,6 @@ mod tests {
         }
         let forward = socket.sent.forward;
         assert_eq!(forward.counts.iter().sum::<u64>(), 2, "{forward:?}");
-        assert!(forward.sum >= 2 * (WAIT - error).as_micros() as u64, "{forward:?}");
+        assert!(forward.sum >= 2 * WAIT.as_micros() as u64 * 9 / 10, "{forward:?}");
     }
 }
