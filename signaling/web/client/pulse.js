@@ -8,6 +8,8 @@
 
 /** How often it is looked. Milliseconds. */
 const INTERVAL_MS = 400;
+/** The time between two looks counts as silence up to this. Milliseconds. */
+const LONGEST_LOOK_MS = 600;
 /**
  * How long nothing must have come back. Milliseconds. Chromium goes over to another path a second after that answers, and
  * not before the old one has been silent for two and a half: a restart by then costs no time.
@@ -29,7 +31,9 @@ const REST_MS = 5_000;
 
 /** Tells from counts when the path has died. Apart from the browser, so that it can be tried without one. */
 export class Silence {
-  /** The count when something came last. @type {(Count & {at: number}) | null} */ #last = null;
+  /** The count when something came last. @type {Count | null} */ #last = null;
+  /** For how long it was seen that nothing came since. Milliseconds. */ #silent = 0;
+  #lookedAt = 0;
   #restUntil = 0;
 
   /**
@@ -39,12 +43,17 @@ export class Silence {
    */
   look(count, at) {
     const last = this.#last;
+    // A machine that stood still has heard nothing because it did not listen.
+    const listened = Math.min(at - this.#lookedAt, LONGEST_LOOK_MS);
+    this.#lookedAt = at;
     if (!count || !last || count.id !== last.id || count.received > last.received) {
-      this.#last = count && { ...count, at };
+      this.#last = count;
+      this.#silent = 0;
       return false;
     }
+    this.#silent += listened;
     const talking = count.sent - last.sent >= MIN_PACKETS || count.unanswered - last.unanswered >= MIN_CHECKS;
-    if (!talking || at - last.at < SILENCE_MS || at < this.#restUntil) return false;
+    if (!talking || this.#silent < SILENCE_MS || at < this.#restUntil) return false;
     this.#restUntil = at + REST_MS;
     return true;
   }
