@@ -5,20 +5,32 @@ import { after, afterEach, before, describe, test } from 'node:test';
 
 import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } from './lib/browsers.mjs';
 import { paintCamera, pictureColours } from './lib/colours.mjs';
-import { assertFlows, inbound, negotiationState, waitForMedia, waitForSilence } from './lib/media.mjs';
-import { connected, enterRoom, joinForm, screenshot, waitForNames } from './lib/room.mjs';
+import { assertFlows, changes, inbound, negotiationState, waitForMedia, waitForSilence } from './lib/media.mjs';
+import { connected, enterRoom, joinAgain, screenshot, waitForNames } from './lib/room.mjs';
 import { startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
 let chromium;
 let server;
 
+// Five pictures a second: three pages that encode and decode more on two cores leave a page no time to load, which is
+// what the reloads would measure then. Chromium's fake camera is told at the start, Firefox's gives what it is asked for.
+const PICTURES = 5;
+
 before(async () => {
   server = await startServer('room');
-  // Five pictures a second, not twenty: three pages that encode and decode on two cores leave a
-  // page no time to load, which is what the reloads would measure then.
-  if (haveChromium) chromium = await launchChromium({ flags: ['--use-fake-device-for-media-stream=fps=5'] });
+  if (haveChromium) chromium = await launchChromium({ flags: [`--use-fake-device-for-media-stream=fps=${PICTURES}`] });
 });
+
+/** For `enterRoom`: the page's camera gives that many pictures a second. */
+const slowCamera = (page) =>
+  page.evaluateOnNewDocument((frameRate) => {
+    const devices = navigator.mediaDevices;
+    // The page before the first has none.
+    if (!devices) return;
+    const open = devices.getUserMedia.bind(devices);
+    devices.getUserMedia = (wanted) => open(wanted.video ? { ...wanted, video: { ...wanted.video, frameRate } } : wanted);
+  }, PICTURES);
 
 after(async () => {
   await chromium?.close();
@@ -49,7 +61,7 @@ for (const [index, { title, members }] of rooms.entries()) {
           browser = await launchFirefox();
           firefoxes.push(browser);
         }
-        pages[name] = await enterRoom(browser, server, room, name);
+        pages[name] = await enterRoom(browser, server, room, name, { prepare: slowCamera });
       }
     });
 
@@ -88,7 +100,7 @@ for (const [index, { title, members }] of rooms.entries()) {
       for (const name of names) await waitForSilence(pages[name], others);
       await assertFlows(pages, others, 3);
       for (const name of names) {
-        assert.deepEqual(await negotiationState(pages[name]), earlier[name], `${name} has renegotiated`);
+        assert.deepEqual(changes(earlier[name], await negotiationState(pages[name])), [], `${name} has renegotiated`);
       }
     });
 
@@ -107,7 +119,7 @@ for (const [index, { title, members }] of rooms.entries()) {
         const passed = () => Math.round(performance.now() - started);
         await pages[name].reload({ waitUntil: 'domcontentloaded' });
         const loaded = passed();
-        await joinForm(pages[name], name);
+        await joinAgain(pages[name], name);
         await connected(pages[name]);
         const joined = passed();
         await until('the reloaded page decodes the others', async () => (await slotsThatShow(pages[name])) === others);

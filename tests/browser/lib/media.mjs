@@ -79,16 +79,34 @@ export async function waitForMedia(page, others, ms = 20_000) {
   }
 }
 
-/** What a renegotiation would change: compare two of these. */
+/** What a renegotiation would change, a line for each part of it: `changes` compares two of these. */
 export function negotiationState(page) {
   return page.evaluate(() =>
-    window.watched.map((pc) => ({
-      counts: { ...pc.counts },
-      local: pc.localDescription?.sdp,
-      remote: pc.remoteDescription?.sdp,
-      signaling: pc.signalingState,
-    })),
+    window.watched.flatMap((pc, index) => [
+      ...Object.entries(pc.counts).map(([name, count]) => `${index} ${name}: ${count}`),
+      `${index} signaling: ${pc.signalingState}`,
+      ...(pc.localDescription?.sdp ?? '').split('\r\n').map((line) => `${index} local ${line}`),
+      ...(pc.remoteDescription?.sdp ?? '').split('\r\n').map((line) => `${index} remote ${line}`),
+    ]),
   );
+}
+
+/**
+ * The lines that have gone and come: two whole SDPs side by side tell nobody what the trouble is.
+ * @param {string[]} earlier
+ * @param {string[]} now
+ */
+export function changes(earlier, now) {
+  const only = (some, others, sign) => {
+    const rest = [...others];
+    const missing = (line) => {
+      const at = rest.indexOf(line);
+      if (at >= 0) rest.splice(at, 1);
+      return at < 0;
+    };
+    return some.filter(missing).map((line) => `${sign} ${line}`);
+  };
+  return [...only(earlier, now, '-'), ...only(now, earlier, '+')];
 }
 
 /** Resolves when the page decodes no more than `others` others: what waited in its buffers has been decoded. */

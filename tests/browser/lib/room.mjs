@@ -1,5 +1,6 @@
 // The web app, as a person uses it.
 
+import assert from 'node:assert/strict';
 import { join } from 'node:path';
 
 import { newPage } from './browsers.mjs';
@@ -39,6 +40,16 @@ export async function joinForm(page, name) {
   await input.evaluate((element) => (element.value = ''));
   await input.type(name);
   await page.click(byId('join-button'));
+}
+
+/** Joins from the form as a page that was here before finds it: with the name that was given then. */
+export async function joinAgain(page, name) {
+  await page.waitForSelector(byId('join-button'));
+  const remembered = await page.$eval('form', (form) => {
+    form.requestSubmit();
+    return form.querySelector('[data-testid="name-input"]').value;
+  });
+  assert.equal(remembered, name, 'the page has forgotten the name');
 }
 
 /** Resolves when the page's connection stands. */
