@@ -24,6 +24,11 @@ const SENDS: &str = include_str!("../../../tests/data/sdp/chromium-156.0.8078.79
 /// And to watch.
 const WATCHES: &str = include_str!("../../../tests/data/sdp/chromium-156.0.8078.79-whep-recvonly.sdp");
 
+/// What the web app offers to join with: it sends sound and three encodings, and has 3 slots for sound and 9 for pictures.
+const CHROMIUM_MEMBER: &str =
+    include_str!("../../../tests/data/sdp/members/chromium-156.0.8078.114-3-audio-9-video.sdp");
+const FIREFOX_MEMBER: &str = include_str!("../../../tests/data/sdp/members/firefox-esr-153.8.0-3-audio-9-video.sdp");
+
 fn main() {
     divan::main();
 }
@@ -246,11 +251,22 @@ fn answer_chromium_viewer(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench(sample_size = 1, sample_count = 200)]
-fn answer_member_of_twelve_slots(bencher: Bencher<'_, '_>) {
+fn answer_chromium_member_of_twelve_slots(bencher: Bencher<'_, '_>) {
+    answer(bencher, Role::Member, CHROMIUM_MEMBER);
+}
+
+#[divan::bench(sample_size = 1, sample_count = 200)]
+fn answer_firefox_member_of_twelve_slots(bencher: Bencher<'_, '_>) {
+    answer(bencher, Role::Member, FIREFOX_MEMBER);
+}
+
+/// Every codec that the stack knows, and not those alone that the web app asks for.
+#[divan::bench(sample_size = 1, sample_count = 200)]
+fn answer_own_member_of_twelve_slots(bencher: Bencher<'_, '_>) {
     answer(bencher, Role::Member, &member(false));
 }
 
-/// The offer of a member with 3 slots for sound and 9 for pictures, as the web app makes it.
+/// The offer of a member with 3 slots for sound and 9 for pictures, as the stack itself makes it.
 fn member(sends: bool) -> String {
     let mut rtc = RtcConfig::new().build(Instant::now());
     let mut api = rtc.sdp_api();

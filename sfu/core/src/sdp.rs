@@ -59,12 +59,29 @@ pub(crate) struct ReadOffer {
     pub transport_cc: bool,
 }
 
-/// Reads an offer for a participant of this role.
-pub(crate) fn read_offer(text: &str, role: Role) -> Result<ReadOffer, OfferError> {
-    check_bounds(text, role)?;
-    let all: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let starts: Vec<usize> = (0..all.len()).filter(|&i| all[i].starts_with("m=")).collect();
-    let mut sdp = String::with_capacity(text.len());
+/// The lines of an offer, without what ends them, where it is within the bounds and begins as SDP does.
+pub(crate) fn lines_of(text: &str, role: Role) -> Result<Vec<&str>, OfferError> {
+    let most = if role == Role::Member { MAX_MEMBER_BYTES } else { MAX_BYTES };
+    if text.len() > most {
+        return Err(OfferError::TooLarge(format!("{} bytes, at most {most} are taken", text.len())));
+    }
+    if !text.starts_with("v=0") {
+        return Err(OfferError::Malformed("it does not begin with `v=0`".into()));
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    if let Some(line) = lines.iter().find(|l| l.len() > MAX_LINE_BYTES) {
+        return Err(OfferError::TooLarge(format!(
+            "a line of {} bytes, at most {MAX_LINE_BYTES} are taken",
+            line.len()
+        )));
+    }
+    Ok(lines.into_iter().map(str::trim_end).collect())
+}
+
+/// Reads the lines of an offer for a participant of this role.
+pub(crate) fn read_offer(all: &[&str], role: Role) -> Result<ReadOffer, OfferError> {
+    let starts = media_starts(all)?;
+    let mut sdp = String::with_capacity(all.iter().map(|line| line.len() + 2).sum());
     let mut lines: Vec<MediaLine> = Vec::with_capacity(starts.len());
     all[..starts[0]].iter().for_each(|line| keep(&mut sdp, line));
     for (n, &start) in starts.iter().enumerate() {
@@ -86,25 +103,13 @@ pub(crate) fn read_offer(text: &str, role: Role) -> Result<ReadOffer, OfferError
     Ok(ReadOffer { sdp, lines, transport_cc })
 }
 
-fn check_bounds(text: &str, role: Role) -> Result<(), OfferError> {
-    let most = if role == Role::Member { MAX_MEMBER_BYTES } else { MAX_BYTES };
-    if text.len() > most {
-        return Err(OfferError::TooLarge(format!("{} bytes, at most {most} are taken", text.len())));
-    }
-    if !text.starts_with("v=0") {
-        return Err(OfferError::Malformed("it does not begin with `v=0`".into()));
-    }
-    if let Some(line) = text.lines().find(|l| l.len() > MAX_LINE_BYTES) {
-        return Err(OfferError::TooLarge(format!(
-            "a line of {} bytes, at most {MAX_LINE_BYTES} are taken",
-            line.len()
-        )));
-    }
-    let count = text.lines().filter(|l| l.starts_with("m=")).count();
-    match count {
+/// Where the `m=` lines are: at least one.
+fn media_starts(all: &[&str]) -> Result<Vec<usize>, OfferError> {
+    let starts: Vec<usize> = (0..all.len()).filter(|&i| all[i].starts_with("m=")).collect();
+    match starts.len() {
         0 => Err(OfferError::Malformed("it has no `m=` line".into())),
-        1..=MAX_LINES => Ok(()),
-        _ => Err(OfferError::TooLarge(format!("{count} `m=` lines, at most {MAX_LINES} are taken"))),
+        1..=MAX_LINES => Ok(starts),
+        count => Err(OfferError::TooLarge(format!("{count} `m=` lines, at most {MAX_LINES} are taken"))),
     }
 }
 
@@ -113,11 +118,16 @@ fn keep(out: &mut String, line: &str) {
         return;
     }
     out.push_str(line);
-    if line.starts_with("a=rtpmap:") && line.to_ascii_lowercase().ends_with(" opus/48000") {
+    if line.starts_with("a=rtpmap:") && ends_with_opus(line) {
         // GStreamer leaves the channels out; Opus has two in SDP whatever it carries (RFC 7587 section 7).
         out.push_str("/2");
     }
     out.push_str("\r\n");
+}
+
+fn ends_with_opus(line: &str) -> bool {
+    let end = b" opus/48000";
+    line.as_bytes().last_chunk().is_some_and(|last: &[u8; 11]| last.eq_ignore_ascii_case(end))
 }
 
 /// Reads one `m=` section; none if it is neither audio nor video.
@@ -272,6 +282,10 @@ pub(crate) fn one_stream(answer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_offer(text: &str, role: Role) -> Result<ReadOffer, OfferError> {
+        super::read_offer(&lines_of(text, role)?, role)
+    }
 
     const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n\

@@ -10,10 +10,10 @@ const PWD: std::ops::RangeInclusive<usize> = 22..=256;
 /// Hash functions of fingerprints, with their lengths in bytes.
 const HASHES: [(&str, usize); 5] = [("sha-1", 20), ("sha-224", 28), ("sha-256", 32), ("sha-384", 48), ("sha-512", 64)];
 
-/// Refuses what is no SDP, or lacks what ICE and DTLS need.
-pub(crate) fn check(text: &str) -> Result<(), OfferError> {
+/// Refuses lines that are no SDP, or lack what ICE and DTLS need.
+pub(crate) fn check(lines: &[&str]) -> Result<(), OfferError> {
     let malformed = |what: String| Err(OfferError::Malformed(what));
-    for (number, line) in text.lines().map(str::trim_end).enumerate().filter(|(_, line)| !line.is_empty()) {
+    for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
         let bytes = line.as_bytes();
         if bytes.len() < 2 || !bytes[0].is_ascii_lowercase() || bytes[1] != b'=' {
             return malformed(format!("line {} has not the form `x=…`", number + 1));
@@ -22,7 +22,7 @@ pub(crate) fn check(text: &str) -> Result<(), OfferError> {
             return malformed(format!("line {} is no `m=` line", number + 1));
         }
     }
-    let values = |name: &'static str| text.lines().filter_map(move |l| l.trim_end().strip_prefix(name));
+    let values = |name: &'static str| lines.iter().filter_map(move |l| l.strip_prefix(name));
     let ice_chars = |value: &str, length: &std::ops::RangeInclusive<usize>| {
         // Chromium's old ones and some encoders' hold `-`, `_` and `=` too.
         let known = |b: u8| b.is_ascii_alphanumeric() || b"+/-_=".contains(&b);
@@ -57,6 +57,10 @@ fn is_fingerprint(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(text: &str) -> Result<(), OfferError> {
+        super::check(&text.lines().collect::<Vec<_>>())
+    }
 
     const OFFER: &str = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:SIly\r\n\
         a=ice-pwd:fTBc5tOQklkY8+CCI5MxqleA\r\na=fingerprint:sha-256 38:10:6C:E0:ED:6D:5D:76:64:24:00:A9:3A:65:4D:23:\

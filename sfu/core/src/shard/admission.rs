@@ -142,7 +142,8 @@ impl Shard {
         let asks = peer.conn.role == Role::Member && (waits || !peer.member.granted);
         let Some(home) = room.home.filter(|_| asks) else { return Some(offer) };
         let publishes = |offer: &Offer| {
-            let read = crate::sdp::read_offer(&offer.sdp, Role::Member);
+            let lines = crate::sdp::lines_of(&offer.sdp, Role::Member);
+            let read = lines.and_then(|lines| crate::sdp::read_offer(&lines, Role::Member));
             read.is_ok_and(|read| read.lines.iter().any(|line| line.direction.sends()))
         };
         if !peer.member.can_publish || !publishes(&offer) {

@@ -115,8 +115,9 @@ impl Shard {
         let key = self.ids.get(&id).copied().ok_or(OfferError::Gone)?;
         let now = self.now;
         let peer = &mut self.peers[key];
-        let read = sdp::read_offer(&offer.sdp, peer.conn.role)?;
-        sdp_form::check(&offer.sdp)?;
+        let lines = sdp::lines_of(&offer.sdp, peer.conn.role)?;
+        let read = sdp::read_offer(&lines, peer.conn.role)?;
+        sdp_form::check(&lines)?;
         if !peer.member.can_publish && read.lines.iter().any(|l| l.direction.sends()) {
             return Err(OfferError::Forbidden("the token does not allow publishing".into()));
         }

@@ -1085,6 +1085,7 @@ fn sync_medias<'a>(
                     update_media(
                         media,
                         m,
+                        m.rtp_params(),
                         &session.codec_config,
                         &session.exts,
                         &mut session.streams,
@@ -1155,9 +1156,8 @@ fn add_new_lines(
             media.need_open_event = is_offer && !is_rejected;
 
             // Match/remap remote params.
-            session
-                .codec_config
-                .update_params(&m.rtp_params(), m.direction());
+            let params = m.rtp_params();
+            session.codec_config.update_params(&params, m.direction());
 
             // Remap the extension to that of the answer.
             session.exts.remap(&m.extmaps());
@@ -1165,6 +1165,7 @@ fn add_new_lines(
             update_media(
                 &mut media,
                 m,
+                params,
                 &session.codec_config,
                 &session.exts,
                 &mut session.streams,
@@ -1224,6 +1225,7 @@ fn as_media_lines(session: &Session) -> Vec<&dyn AsSdpMediaLine> {
 fn update_media(
     media: &mut Media,
     m: &MediaLine,
+    params: Vec<PayloadParams>,
     config: &CodecConfig,
     exts: &ExtensionMap,
     streams: &mut Streams,
@@ -1295,8 +1297,7 @@ fn update_media(
     }
 
     // Narrowing/ordering of of PT
-    let pts: Vec<Pt> = m
-        .rtp_params()
+    let pts: Vec<Pt> = params
         .into_iter()
         .filter_map(|p| config.sdp_match_remote(p, m.direction()))
         .collect();

@@ -462,39 +462,34 @@ impl MediaLine {
             })
             .collect();
 
-        for p in &mut params {
-            for (pt, values) in fmtps.iter() {
-                // find resend pt, if there is one.
-                for fp in values.iter() {
-                    if let FormatParam::Apt(v) = fp {
-                        if *v == p.pt {
-                            // ensure this is a rtx
-                            let is_rtx = rtp_maps
-                                .iter()
-                                .any(|(cpt, c)| cpt == *pt && c.codec == Codec::Rtx);
-                            if is_rtx {
-                                p.resend = Some(**pt);
-                            }
-                        }
+        // What is said of each payload type, by its number: an m-line of a browser has some twenty, and to look through
+        // all of them for each was most of the work.
+        let mut of_rtpmap = [(false, false); 256];
+        for (pt, c) in &rtp_maps {
+            let (rtx, red) = &mut of_rtpmap[usize::from(**pt)];
+            *rtx |= c.codec == Codec::Rtx;
+            *red |= c.codec == Codec::Red;
+        }
+        let mut resend = [None; 256];
+        let mut redundant = [None; 256];
+        for (pt, values) in &fmtps {
+            let (is_rtx, is_red) = of_rtpmap[usize::from(***pt)];
+            for fp in values.iter() {
+                match fp {
+                    FormatParam::Apt(v) if is_rtx => resend[usize::from(**v)] = Some(**pt),
+                    // A slash-separated PT list is RED only when its rtpmap says RED.
+                    FormatParam::BarePtList(primary) | FormatParam::Red(primary) if is_red => {
+                        redundant[usize::from(**primary)] = Some(**pt)
                     }
+                    _ => {}
                 }
             }
+        }
 
-            for (pt, values) in fmtps.iter() {
-                // A slash-separated PT list is RED only when its rtpmap says RED.
-                let is_red = rtp_maps
-                    .iter()
-                    .any(|(cpt, c)| cpt == *pt && c.codec == Codec::Red);
-                if !is_red || !p.spec.codec.is_audio() {
-                    continue;
-                }
-                for fp in values.iter() {
-                    if let FormatParam::BarePtList(primary) | FormatParam::Red(primary) = fp {
-                        if *primary == p.pt {
-                            p.red = Some(**pt);
-                        }
-                    }
-                }
+        for p in &mut params {
+            p.resend = resend[usize::from(*p.pt)].or(p.resend);
+            if p.spec.codec.is_audio() {
+                p.red = redundant[usize::from(*p.pt)].or(p.red);
             }
 
             // rtcp feedback mechanisms
@@ -568,18 +563,14 @@ impl MediaLine {
             return Some(format!("Expected at least one PT for mid: {}", self.mid()));
         }
 
+        let mut rtp_counts = [0_u32; 256];
+        for attr in &self.attrs {
+            if let RtpMap { pt, value: _ } = attr {
+                rtp_counts[usize::from(**pt)] += 1;
+            }
+        }
         for m in &self.pts {
-            let rtp_count = self
-                .attrs
-                .iter()
-                .filter(|a| {
-                    if let MediaAttribute::RtpMap { pt, value: _ } = a {
-                        pt == m
-                    } else {
-                        false
-                    }
-                })
-                .count();
+            let rtp_count = rtp_counts[usize::from(**m)];
             if rtp_count == 0 && CodecSpec::from_static_pt(*m).is_none() {
                 return Some(format!("Missing a=rtp_map:{} for mid: {}", m, self.mid()));
             }
@@ -593,7 +584,7 @@ impl MediaLine {
         }
 
         // An RTX PT must identify only one primary PT, including across multiple fmtp lines.
-        let mut rtx_apts = HashMap::new();
+        let mut rtx_apts = [None; 256];
         for attr in &self.attrs {
             let Fmtp { pt, values } = attr else {
                 continue;
@@ -602,7 +593,7 @@ impl MediaLine {
                 let FormatParam::Apt(apt) = value else {
                     continue;
                 };
-                if let Some(previous) = rtx_apts.insert(*pt, *apt) {
+                if let Some(previous) = rtx_apts[usize::from(**pt)].replace(*apt) {
                     if previous != *apt {
                         return Some(format!(
                             "PT {pt} has conflicting apt values {previous} and {apt} for mid: {}",
