@@ -2,11 +2,11 @@
  * The web app: which page is shown when.
  */
 
-import { Room, WeirError } from '/weir.js';
-import { Call } from '/assets/ui/call.js';
-import { ended } from '/assets/ui/ended.js';
-import { landing } from '/assets/ui/landing.js';
-import { Prejoin } from '/assets/ui/prejoin.js';
+import { Room, WeirError } from './client/index.js';
+import { Call } from './ui/call.js';
+import { ended } from './ui/ended.js';
+import { landing } from './ui/landing.js';
+import { Prejoin } from './ui/prejoin.js';
 
 /** @typedef {{element: HTMLElement, close?: () => void}} Page */
 
@@ -91,7 +91,7 @@ async function showPrejoin(room) {
 
 /**
  * @param {string} name of the room
- * @param {import('/assets/ui/prejoin.js').Choice} choice
+ * @param {import('./ui/prejoin.js').Choice} choice
  * @param {boolean} authRequired
  */
 async function enter(name, choice, authRequired) {

@@ -2,14 +2,14 @@
  * The page that looks at each way between this browser and the server.
  */
 
-import { WeirError } from '/assets/client/errors.js';
-import { findPaths, tryPath } from '/assets/client/paths.js';
-import { brand, h } from '/assets/ui/dom.js';
-import { verdictOf } from '/assets/ui/verdicts.js';
+import { WeirError } from './client/errors.js';
+import { findPaths, tryPath } from './client/paths.js';
+import { brand, h } from './ui/dom.js';
+import { verdictOf } from './ui/verdicts.js';
 
 /**
- * @typedef {import('/assets/ui/verdicts.js').Verdict} Verdict
- * @typedef {import('/assets/client/paths.js').Entry} Entry
+ * @typedef {import('./ui/verdicts.js').Verdict} Verdict
+ * @typedef {import('./client/paths.js').Entry} Entry
  */
 
 const WORDS = { ok: 'Works', fails: 'Shut', unknown: 'Not known', warning: 'Beware', running: 'Trying' };
@@ -83,7 +83,7 @@ async function examine(tell) {
   const entry = { room: roomOf(token.value.trim()) ?? `doctor-${crypto.getRandomValues(new Uint32Array(2)).join('')}`, token: token.value.trim() || undefined };
   /** @type {RTCIceServer[]} */ let servers = [];
   await step('WebSocket', () => webSocket(entry, (told) => (servers = told)));
-  /** @type {import('/assets/client/paths.js').Path[]} */ let paths = [];
+  /** @type {import('./client/paths.js').Path[]} */ let paths = [];
   try {
     paths = await findPaths(entry, servers);
   } catch (error) {

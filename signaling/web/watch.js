@@ -2,9 +2,9 @@
  * The page for those who only watch: one room's stream over WHEP.
  */
 
-import { Player } from '/weir.js';
-import { formatBitrate, h, icon } from '/assets/ui/dom.js';
-import { frozenText } from '/assets/ui/stats.js';
+import { Player } from './client/index.js';
+import { ICON, formatBitrate, h, icon } from './ui/dom.js';
+import { frozenText } from './ui/stats.js';
 
 const STATS_MS = 1000;
 /** Without a new frame for this long, in milliseconds, the picture is called paused. */
@@ -33,7 +33,7 @@ document.getElementById('app')?.replaceChildren(
     h(
       'header',
       { class: 'watch-head' },
-      h('a', { href: '/', class: 'brand', 'aria-label': 'Weir' }, h('img', { src: '/assets/icon.svg', alt: '', width: 26, height: 26 })),
+      h('a', { href: '/', class: 'brand', 'aria-label': 'Weir' }, h('img', { src: ICON, alt: '', width: 26, height: 26 })),
       h('h1', { title: room }, room),
       state,
       h('a', { class: 'button quiet small', href: `/r/${encodeURIComponent(room)}` }, 'Join the room'),
@@ -62,7 +62,7 @@ function start(token) {
   player.start();
 }
 
-/** @param {{state: string, words: string, error: import('/weir.js').WeirError | null}} event */
+/** @param {{state: string, words: string, error: import('./client/index.js').WeirError | null}} event */
 function draw({ state: now, words: text, error }) {
   state.textContent = now === 'playing' ? 'Live' : now === 'waiting' ? 'Not live' : now === 'failed' ? 'Off' : 'Connecting';
   state.dataset.state = now;

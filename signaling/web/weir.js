@@ -16,8 +16,4 @@
  * @module weir
  */
 
-export { Room, join } from '/assets/client/room.js';
-export { Player, watch } from '/assets/client/player.js';
-export { Publisher, publish } from '/assets/client/publisher.js';
-export { openDevices, openScreen, listDevices } from '/assets/client/devices.js';
-export { WeirError, SENTENCES, CLOSED } from '/assets/client/errors.js';
+export * from '/assets/client/index.js';

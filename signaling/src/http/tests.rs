@@ -133,6 +133,66 @@ async fn a_page_that_the_browser_has_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn what_a_page_names_is_kept_for_ever_and_other_names_are_asked_for_again() {
+    let fixture = Fixture::development();
+    let page = text(fixture.get("/r/demo").await).await;
+    let named = page.split('"').filter(|part| part.starts_with("/assets/")).collect::<Vec<_>>();
+    assert!(named.len() >= 4, "icon, style, library and script: {page}");
+    for path in &named {
+        let response = fixture.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable", "{path}");
+    }
+    let app = named.iter().find(|path| path.ends_with("/app.js")).expect("the script");
+    let (_, versioned) = app.split_once('@').expect("a version");
+    let (version, _) = versioned.split_once('/').expect("and a path");
+    let others = ["/assets/app.js".to_owned(), app.replace(version, "0123"), "/weir.js".to_owned()];
+    for path in others {
+        let response = fixture.get(&path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache", "{path}");
+    }
+    let missing = fixture.get(&app.replace("app.js", "nope.js")).await;
+    assert_eq!(problem(missing).await, is(404, "not-found"));
+}
+
+#[tokio::test]
+async fn scripts_name_each_other_relative_to_themselves() {
+    let fixture = Fixture::development();
+    let mut left = vec!["/assets/app.js".to_owned(), "/assets/watch.js".to_owned(), "/assets/doctor.js".to_owned()];
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(path) = left.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let response = fixture.get(&path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let script = text(response).await;
+        for line in script.lines().filter(|line| line.starts_with("import ") || line.starts_with("export ")) {
+            let Some((_, from)) = line.split_once(" from '") else { continue };
+            let name = from.trim_end_matches(['\'', ';']);
+            assert!(name.starts_with('.'), "{path}: {line}: a name with its version forgotten");
+            left.push(resolved(&path, name));
+        }
+    }
+    assert!(seen.len() > 30, "{seen:?}");
+}
+
+/// `../client/http.js`, seen from `/assets/ui/grid.js`.
+fn resolved(from: &str, name: &str) -> String {
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in name.split('/') {
+        match part {
+            "." => {}
+            ".." => _ = parts.pop(),
+            other => parts.push(other),
+        }
+    }
+    parts.join("/")
+}
+
+#[tokio::test]
 async fn health_says_live_and_ready_until_draining() {
     let fixture = Fixture::development();
     assert_eq!(fixture.get("/livez").await.status(), 200);

@@ -1,4 +1,10 @@
 //! The web app, embedded in the binary.
+//!
+//! Pages name their scripts and styles with the version of all of them (`/assets/@{version}/app.js`), and these name others
+//! relative to themselves: what a browser has of that version it need not ask for again. Names without a version, as
+//! `/weir.js` has them for other pages, are asked for each time, and so is what another version was asked for.
+
+use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,6 +29,11 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 const PERMISSIONS_POLICY: HeaderValue =
     HeaderValue::from_static("camera=(self), microphone=(self), display-capture=(self), geolocation=()");
 
+/// The browser asks every time, and mostly hears that nothing has changed.
+const ASK_AGAIN: &str = "no-cache";
+/// What has this name will never be anything else.
+const KEEP: &str = "public, max-age=31536000, immutable";
+
 /// Pages, assets and the client library.
 pub(super) fn routes() -> Routes {
     Routes::default()
@@ -38,7 +49,16 @@ pub(super) fn routes() -> Routes {
 }
 
 fn page(path: &str, request: &HeaderMap) -> Response {
-    let mut response = file(path, request);
+    let Some(file) = Files::get(path) else {
+        return Problem::not_found().into_response();
+    };
+    let version = version();
+    let text = String::from_utf8_lossy(&file.data).replace("\"/assets/", &format!("\"/assets/@{version}/"));
+    let kind = content_type(file.metadata.mimetype());
+    secured(answer(text.into_bytes(), kind, &format!("\"{version}\""), ASK_AGAIN, request))
+}
+
+fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     headers.insert("permissions-policy", PERMISSIONS_POLICY);
@@ -48,25 +68,46 @@ fn page(path: &str, request: &HeaderMap) -> Response {
 
 /// A file that pages of other origins may load too: the client library is made for them.
 fn shared(path: &str, request: &HeaderMap) -> Response {
-    let mut response = page(path, request);
+    let (path, caching) = match path.strip_prefix('@').and_then(|versioned| versioned.split_once('/')) {
+        Some((wanted, path)) => (path, if wanted == version() { KEEP } else { ASK_AGAIN }),
+        None => (path, ASK_AGAIN),
+    };
+    let Some(file) = Files::get(path) else {
+        return Problem::not_found().into_response();
+    };
+    let (etag, kind) = (etag(&file), content_type(file.metadata.mimetype()));
+    let mut response = secured(answer(file.data.into_owned(), kind, &etag, caching, request));
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
-fn file(path: &str, request: &HeaderMap) -> Response {
-    let Some(file) = Files::get(path) else {
-        return Problem::not_found().into_response();
-    };
-    let etag = etag(&file);
-    // The names carry no hash of the content: browsers ask every time, and mostly hear that nothing changed.
-    let caching = [(header::ETAG, etag.clone()), (header::CACHE_CONTROL, String::from("no-cache"))];
+fn answer(data: Vec<u8>, kind: String, etag: &str, caching: &'static str, request: &HeaderMap) -> Response {
+    let caching = [(header::ETAG, etag.to_owned()), (header::CACHE_CONTROL, caching.to_owned())];
     let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let unchanged = known.flat_map(|value| value.split(',')).any(|tag| tag.trim() == etag || tag.trim() == "*");
     if unchanged {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    let kind = content_type(file.metadata.mimetype());
-    (caching, [(header::CONTENT_TYPE, kind)], file.data.into_owned()).into_response()
+    (caching, [(header::CONTENT_TYPE, kind)], data).into_response()
+}
+
+/// Of all files together. Read anew each time where the files are.
+fn version() -> String {
+    static EMBEDDED: LazyLock<String> = LazyLock::new(of_all_files);
+    if cfg!(debug_assertions) { of_all_files() } else { EMBEDDED.clone() }
+}
+
+fn of_all_files() -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut paths: Vec<_> = Files::iter().collect();
+    paths.sort();
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        if let Some(file) = Files::get(&path) {
+            (&path, file.metadata.sha256_hash()).hash(&mut hasher);
+        }
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 fn etag(file: &EmbeddedFile) -> String {

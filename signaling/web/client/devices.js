@@ -2,7 +2,7 @@
  * Microphones, cameras and screens, with errors that can be told to a person.
  */
 
-import { WeirError } from '/assets/client/errors.js';
+import { WeirError } from './errors.js';
 
 /** What a camera is asked for. Simulcast divides it by 2 and 4. */
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };

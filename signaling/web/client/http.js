@@ -2,7 +2,7 @@
  * What WHIP and WHEP have in common: an offer by POST, a session at its `Location`, an end by DELETE.
  */
 
-import { WeirError } from '/assets/client/errors.js';
+import { WeirError } from './errors.js';
 
 /**
  * @typedef {object} Session

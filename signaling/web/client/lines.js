@@ -3,7 +3,7 @@
  */
 
 /**
- * @typedef {import('/assets/client/protocol.js').Source} Source
+ * @typedef {import('./protocol.js').Source} Source
  *
  * @typedef {object} Line something this client publishes, or published and may publish again
  * @property {Source} source

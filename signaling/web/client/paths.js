@@ -2,8 +2,8 @@
  * Which ways media can take from here to the server: each is tried by itself, with sound sent and had back over it.
  */
 
-import { WeirError } from '/assets/client/errors.js';
-import { deleteSession, postOffer } from '/assets/client/http.js';
+import { WeirError } from './errors.js';
+import { deleteSession, postOffer } from './http.js';
 
 /**
  * @typedef {object} Path

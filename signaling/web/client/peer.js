@@ -3,15 +3,15 @@
  * network changes. It offers for itself only; who is shown in a slot is none of its business.
  */
 
-import { WeirError } from '/assets/client/errors.js';
-import { describeLines, startLine } from '/assets/client/lines.js';
-import { Pulse } from '/assets/client/pulse.js';
+import { WeirError } from './errors.js';
+import { describeLines, startLine } from './lines.js';
+import { Pulse } from './pulse.js';
 
 /**
- * @typedef {import('/assets/client/protocol.js').Kind} Kind
- * @typedef {import('/assets/client/protocol.js').Reason} Reason
- * @typedef {import('/assets/client/protocol.js').Answer} Answer
- * @typedef {import('/assets/client/lines.js').Line} Line
+ * @typedef {import('./protocol.js').Kind} Kind
+ * @typedef {import('./protocol.js').Reason} Reason
+ * @typedef {import('./protocol.js').Answer} Answer
+ * @typedef {import('./lines.js').Line} Line
  *
  * @typedef {object} Slot a receive line, and what the server shows in it
  * @property {string} mid

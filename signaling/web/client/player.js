@@ -2,13 +2,13 @@
  * A WHEP player: it shows a room's stream in a video element, and comes back when the stream does.
  */
 
-import { Emitter } from '/assets/client/emitter.js';
-import { WeirError } from '/assets/client/errors.js';
-import { HttpError, deleteSession, listen, postOffer } from '/assets/client/http.js';
-import { askForDependencies } from '/assets/client/peer.js';
+import { Emitter } from './emitter.js';
+import { WeirError } from './errors.js';
+import { HttpError, deleteSession, listen, postOffer } from './http.js';
+import { askForDependencies } from './peer.js';
 
 /**
- * @typedef {import('/assets/client/protocol.js').Reason} Reason
+ * @typedef {import('./protocol.js').Reason} Reason
  * @typedef {'idle' | 'connecting' | 'waiting' | 'playing' | 'reconnecting' | 'failed' | 'stopped'} PlayerState
  *
  * @typedef {object} WatchOptions

@@ -2,8 +2,8 @@
  * A WHIP publisher: it sends a stream into a room without becoming a member of it.
  */
 
-import { WeirError } from '/assets/client/errors.js';
-import { deleteSession, postOffer } from '/assets/client/http.js';
+import { WeirError } from './errors.js';
+import { deleteSession, postOffer } from './http.js';
 
 /**
  * @typedef {object} PublishOptions

@@ -2,26 +2,26 @@
  * A stay in a room: who is there, what they publish, what this client publishes, and who is shown in which slot.
  */
 
-import { Emitter } from '/assets/client/emitter.js';
-import { WeirError } from '/assets/client/errors.js';
-import { applyLayers, startLine, stopLine } from '/assets/client/lines.js';
-import { Peer } from '/assets/client/peer.js';
-import { Roster } from '/assets/client/roster.js';
-import { Signal, signalUrl } from '/assets/client/signal.js';
-import { StatsReader } from '/assets/client/stats.js';
-import { View } from '/assets/client/view.js';
+import { Emitter } from './emitter.js';
+import { WeirError } from './errors.js';
+import { applyLayers, startLine, stopLine } from './lines.js';
+import { Peer } from './peer.js';
+import { Roster } from './roster.js';
+import { Signal, signalUrl } from './signal.js';
+import { StatsReader } from './stats.js';
+import { View } from './view.js';
 
 /**
- * @typedef {import('/assets/client/protocol.js').Participant} Participant
- * @typedef {import('/assets/client/protocol.js').Track} Track
- * @typedef {import('/assets/client/protocol.js').Speaker} Speaker
- * @typedef {import('/assets/client/protocol.js').Source} Source
- * @typedef {import('/assets/client/protocol.js').Joined} Joined
- * @typedef {import('/assets/client/protocol.js').Limits} Limits
- * @typedef {import('/assets/client/protocol.js').ServerMessage} ServerMessage
- * @typedef {import('/assets/client/peer.js').Slot} Slot
- * @typedef {import('/assets/client/peer.js').MediaState} MediaState
- * @typedef {import('/assets/client/lines.js').Line} Line
+ * @typedef {import('./protocol.js').Participant} Participant
+ * @typedef {import('./protocol.js').Track} Track
+ * @typedef {import('./protocol.js').Speaker} Speaker
+ * @typedef {import('./protocol.js').Source} Source
+ * @typedef {import('./protocol.js').Joined} Joined
+ * @typedef {import('./protocol.js').Limits} Limits
+ * @typedef {import('./protocol.js').ServerMessage} ServerMessage
+ * @typedef {import('./peer.js').Slot} Slot
+ * @typedef {import('./peer.js').MediaState} MediaState
+ * @typedef {import('./lines.js').Line} Line
  *
  * @typedef {object} JoinOptions
  * @property {string} [url] where the server is; this page's own origin by default
@@ -481,7 +481,7 @@ export class Room extends Emitter {
   }
 
   /**
-   * @param {import('/assets/client/protocol.js').Answer} answer
+   * @param {import('./protocol.js').Answer} answer
    * @param {{mid?: string | null, muted: boolean}[]} offered
    */
   #onAnswer(answer, offered) {
@@ -496,7 +496,7 @@ export class Room extends Emitter {
     }
   }
 
-  /** @param {import('/assets/client/protocol.js').Assignment[]} assignments */
+  /** @param {import('./protocol.js').Assignment[]} assignments */
   #onSlots(assignments) {
     const changed = [];
     for (const { mid, participant, track } of assignments) {
@@ -514,7 +514,7 @@ export class Room extends Emitter {
     this.#onSlots(gone.map(({ mid, kind }) => ({ mid, kind, participant: null, track: null })));
   }
 
-  /** @param {import('/assets/client/protocol.js').Quality} quality */
+  /** @param {import('./protocol.js').Quality} quality */
   #onQuality({ mid, layer, reason }) {
     const slot = this.slots.get(mid);
     if (!slot) return;
@@ -522,7 +522,7 @@ export class Room extends Emitter {
     this.emit('quality', { slot });
   }
 
-  /** @param {import('/assets/client/protocol.js').Layers} layers */
+  /** @param {import('./protocol.js').Layers} layers */
   #onLayers({ mid, active }) {
     const transceiver = this.pc?.getTransceivers().find((candidate) => candidate.mid === mid);
     if (!transceiver) return;

@@ -3,9 +3,9 @@
  */
 
 /**
- * @typedef {import('/assets/client/protocol.js').Participant} Participant
- * @typedef {import('/assets/client/protocol.js').Track} Track
- * @typedef {import('/assets/client/room.js').RoomEvents} RoomEvents
+ * @typedef {import('./protocol.js').Participant} Participant
+ * @typedef {import('./protocol.js').Track} Track
+ * @typedef {import('./room.js').RoomEvents} RoomEvents
  * @typedef {<Name extends keyof RoomEvents>(name: Name, detail: RoomEvents[Name]) => void} Emit
  */
 

@@ -3,11 +3,11 @@
  * `resume` token. It knows nothing of media.
  */
 
-import { WeirError } from '/assets/client/errors.js';
+import { WeirError } from './errors.js';
 
 /**
- * @typedef {import('/assets/client/protocol.js').ServerMessage} ServerMessage
- * @typedef {import('/assets/client/protocol.js').Joined} Joined
+ * @typedef {import('./protocol.js').ServerMessage} ServerMessage
+ * @typedef {import('./protocol.js').Joined} Joined
  *
  * @typedef {object} SignalOptions
  * @property {string} url of the WebSocket

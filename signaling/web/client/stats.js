@@ -2,7 +2,7 @@
  * What `getStats` says, gathered by slot and by published layer.
  */
 
-import { selectedPair } from '/assets/client/pulse.js';
+import { selectedPair } from './pulse.js';
 
 /**
  * @typedef {object} SlotStats
@@ -64,7 +64,7 @@ export class StatsReader {
   /**
    * @param {RTCPeerConnection} pc
    * @param {Iterable<{mid: string, kind: string, participant: string | null, track: string | null}>} slots
-   * @param {Iterable<import('/assets/client/lines.js').Line>} lines
+   * @param {Iterable<import('./lines.js').Line>} lines
    * @returns {Promise<Stats>}
    */
   async read(pc, slots, lines) {
@@ -110,7 +110,7 @@ export class StatsReader {
   }
 
   /**
-   * @param {import('/assets/client/lines.js').Line} line
+   * @param {import('./lines.js').Line} line
    * @param {any[]} entries
    * @returns {SenderStats}
    */
@@ -180,7 +180,7 @@ function pathOf(local) {
  * The layers as the sender has them, lowest first: the report has them in any order.
  *
  * @param {any[]} entries
- * @param {import('/assets/client/lines.js').Line} line
+ * @param {import('./lines.js').Line} line
  */
 function inOrder(entries, line) {
   const rids = line.transceiver?.sender.getParameters().encodings.map(({ rid }) => rid) ?? [];

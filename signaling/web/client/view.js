@@ -4,7 +4,7 @@
  */
 
 /**
- * @typedef {import('/assets/client/protocol.js').ViewSlot} ViewSlot
+ * @typedef {import('./protocol.js').ViewSlot} ViewSlot
  * @typedef {{element: HTMLElement, priority: number | undefined, visible: boolean}} Watched
  */
 

@@ -2,17 +2,17 @@
  * The call: tiles, controls, and words for whatever happens.
  */
 
-import { WeirError, openDevices, openScreen } from '/weir.js';
-import { copyText, h, icon, toast } from '/assets/ui/dom.js';
-import { Grid } from '/assets/ui/grid.js';
-import { Findings } from '/assets/ui/findings.js';
-import { streamHelp } from '/assets/ui/help.js';
-import { People } from '/assets/ui/people.js';
-import { remembered } from '/assets/ui/prefs.js';
-import { StatsPanel } from '/assets/ui/stats.js';
+import { WeirError, openDevices, openScreen } from '../client/index.js';
+import { ICON, copyText, h, icon, toast } from './dom.js';
+import { Grid } from './grid.js';
+import { Findings } from './findings.js';
+import { streamHelp } from './help.js';
+import { People } from './people.js';
+import { remembered } from './prefs.js';
+import { StatsPanel } from './stats.js';
 
 /**
- * @typedef {import('/assets/client/room.js').Room} Room
+ * @typedef {import('../client/room.js').Room} Room
  * @typedef {'microphone' | 'camera'} Device
  *
  * @typedef {object} CallOptions
@@ -67,7 +67,7 @@ export class Call {
       h(
         'header',
         { class: 'call-head' },
-        h('img', { src: '/assets/icon.svg', alt: '', width: 26, height: 26 }),
+        h('img', { src: ICON, alt: '', width: 26, height: 26 }),
         h('h1', { title: room.name }, room.name),
         h(
           'nav',

@@ -4,6 +4,9 @@
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
 
+/** The address of the logo. */
+export const ICON = new URL('../icon.svg', import.meta.url).href;
+
 /**
  * Makes an element. `on…` properties are listeners, `class` and attributes with a dash are attributes, and all else
  * is set as a property.
@@ -71,7 +74,7 @@ export function icon(name) {
 
 /** The mark and the name. */
 export function brand() {
-  return h('a', { class: 'brand', href: '/' }, h('img', { src: '/assets/icon.svg', alt: '', width: 28, height: 28 }), h('span', {}, 'Weir'));
+  return h('a', { class: 'brand', href: '/' }, h('img', { src: ICON, alt: '', width: 28, height: 28 }), h('span', {}, 'Weir'));
 }
 
 /**

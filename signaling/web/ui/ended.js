@@ -2,8 +2,8 @@
  * The page after a call, whatever ended it.
  */
 
-import { sentenceForClosed } from '/assets/client/errors.js';
-import { brand, h } from '/assets/ui/dom.js';
+import { sentenceForClosed } from '../client/errors.js';
+import { brand, h } from './dom.js';
 
 /** @type {Record<string, string>} */
 const HEADLINES = {

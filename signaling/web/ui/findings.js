@@ -2,11 +2,11 @@
  * What the server finds wrong with the streams that come in over WHIP, and the settings that mend it.
  */
 
-import { h } from '/assets/ui/dom.js';
+import { h } from './dom.js';
 
 /**
- * @typedef {import('/assets/client/protocol.js').Participant} Participant
- * @typedef {import('/assets/client/protocol.js').Finding} Finding
+ * @typedef {import('../client/protocol.js').Participant} Participant
+ * @typedef {import('../client/protocol.js').Finding} Finding
  */
 
 const PROGRAMS = /** @type {const} */ ([

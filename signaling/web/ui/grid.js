@@ -2,16 +2,16 @@
  * The tiles of a call: decides who has one, gives each its slot, and lays them out.
  */
 
-import { h } from '/assets/ui/dom.js';
-import { GAP, cornerLayout, gridLayout, stageLayout } from '/assets/ui/layout.js';
-import { Tile } from '/assets/ui/tile.js';
+import { h } from './dom.js';
+import { GAP, cornerLayout, gridLayout, stageLayout } from './layout.js';
+import { Tile } from './tile.js';
 
 /**
- * @typedef {import('/assets/client/room.js').Room} Room
- * @typedef {import('/assets/client/peer.js').Slot} Slot
- * @typedef {import('/assets/client/protocol.js').Participant} Participant
- * @typedef {import('/assets/ui/tile.js').Face} Face
- * @typedef {import('/assets/ui/layout.js').Rect} Rect
+ * @typedef {import('../client/room.js').Room} Room
+ * @typedef {import('../client/peer.js').Slot} Slot
+ * @typedef {import('../client/protocol.js').Participant} Participant
+ * @typedef {import('./tile.js').Face} Face
+ * @typedef {import('./layout.js').Rect} Rect
  */
 
 /** Tiles without a picture are only company: this many in all, then a number. */

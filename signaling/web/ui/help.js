@@ -2,7 +2,7 @@
  * "Stream into this room": what to type into OBS, FFmpeg and GStreamer.
  */
 
-import { copyText, h, icon, toast } from '/assets/ui/dom.js';
+import { copyText, h, icon, toast } from './dom.js';
 
 /**
  * @param {{room: string, authRequired: boolean, findings: HTMLElement}} options `findings`: what is wrong with what comes in

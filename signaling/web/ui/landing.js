@@ -2,8 +2,8 @@
  * The first page: name a room.
  */
 
-import { brand, h, icon } from '/assets/ui/dom.js';
-import { randomRoomName, toRoomName } from '/assets/ui/names.js';
+import { brand, h, icon } from './dom.js';
+import { randomRoomName, toRoomName } from './names.js';
 
 /**
  * @param {{open: (room: string) => void}} options

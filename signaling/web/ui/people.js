@@ -2,10 +2,10 @@
  * The list of everyone in the room.
  */
 
-import { h, hue, icon, initials } from '/assets/ui/dom.js';
+import { h, hue, icon, initials } from './dom.js';
 
 /**
- * @typedef {import('/assets/client/room.js').Room} Room
+ * @typedef {import('../client/room.js').Room} Room
  */
 
 /** Nobody reads more rows than this, and a thousand of them would be slow to draw. */

@@ -2,10 +2,10 @@
  * Before the call: how you look and sound, and what you are called.
  */
 
-import { WeirError, listDevices, openDevices } from '/weir.js';
-import { brand, h, icon, initials } from '/assets/ui/dom.js';
-import { meter } from '/assets/ui/meter.js';
-import { remember, remembered } from '/assets/ui/prefs.js';
+import { WeirError, listDevices, openDevices } from '../client/index.js';
+import { brand, h, icon, initials } from './dom.js';
+import { meter } from './meter.js';
+import { remember, remembered } from './prefs.js';
 
 /**
  * @typedef {object} Choice

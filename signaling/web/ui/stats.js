@@ -2,25 +2,25 @@
  * Statistics, on the tiles and in one line for the whole connection. Off until asked for.
  */
 
-import { formatBitrate, h } from '/assets/ui/dom.js';
+import { formatBitrate, h } from './dom.js';
 
 /**
- * @typedef {import('/assets/client/room.js').Room} Room
- * @typedef {import('/assets/client/peer.js').Slot} Slot
- * @typedef {import('/assets/client/stats.js').Stats} Stats
+ * @typedef {import('../client/room.js').Room} Room
+ * @typedef {import('../client/peer.js').Slot} Slot
+ * @typedef {import('../client/stats.js').Stats} Stats
  */
 
 const INTERVAL_MS = 1000;
 
 export class StatsPanel {
   /** @type {Room} */ #room;
-  /** @type {import('/assets/ui/grid.js').Grid} */ #grid;
+  /** @type {import('./grid.js').Grid} */ #grid;
   #timer = 0;
   element = h('p', { class: 'stats-line', 'data-testid': 'stats-panel', hidden: true });
 
   /**
    * @param {Room} room
-   * @param {import('/assets/ui/grid.js').Grid} grid
+   * @param {import('./grid.js').Grid} grid
    */
   constructor(room, grid) {
     this.#room = room;
@@ -110,7 +110,7 @@ export function qualityText({ layer, reason }) {
 /**
  * A reason of the server, in words: `docs/PROTOCOL.md` lists the codes.
  *
- * @param {import('/assets/client/protocol.js').Reason} reason
+ * @param {import('../client/protocol.js').Reason} reason
  */
 export function reasonText({ code, wanted = 0, chosen = 0, estimate = 0, needed = 0, slot = 0, ms = 0, seconds = 0 }) {
   const short = `the link carries ${formatBitrate(estimate)}, needed are ${formatBitrate(needed)}`;
@@ -155,7 +155,7 @@ export function reasonText({ code, wanted = 0, chosen = 0, estimate = 0, needed 
 /**
  * Why a picture stands still, for those who do not look at statistics; `''` where it does not.
  *
- * @param {import('/assets/client/protocol.js').Reason | null} reason
+ * @param {import('../client/protocol.js').Reason | null} reason
  */
 export function frozenText(reason) {
   switch (reason?.code) {

@@ -2,11 +2,11 @@
  * One tile of the call: somebody's picture, or the initials in its place.
  */
 
-import { h, hue, icon, initials } from '/assets/ui/dom.js';
-import { frozenText } from '/assets/ui/stats.js';
+import { h, hue, icon, initials } from './dom.js';
+import { frozenText } from './stats.js';
 
 /**
- * @typedef {import('/assets/client/peer.js').Slot} Slot
+ * @typedef {import('../client/peer.js').Slot} Slot
  *
  * @typedef {object} Face what a tile shows
  * @property {string} key

@@ -3,8 +3,8 @@
  */
 
 /**
- * @typedef {import('/assets/client/paths.js').Path} Path
- * @typedef {import('/assets/client/paths.js').Result} Result
+ * @typedef {import('../client/paths.js').Path} Path
+ * @typedef {import('../client/paths.js').Result} Result
  *
  * @typedef {object} Verdict
  * @property {'ok' | 'fails' | 'unknown' | 'warning'} verdict
