@@ -13,24 +13,30 @@ import { sleep, until } from './lib/wait.mjs';
 let chromium;
 let server;
 
-// Five pictures a second: three pages that encode and decode more on two cores leave a page no time to load, which is
-// what the reloads would measure then. Chromium's fake camera is told at the start, Firefox's gives what it is asked for.
+// A small camera of five pictures a second, and sound as it comes: three pages that encode, decode and cancel echoes for more
+// leave a page on two cores no time to load, which is what the reloads would measure then. Chromium's fake camera is told its
+// pictures at the start as well.
 const PICTURES = 5;
+const LIGHT = {
+  video: { width: 640, height: 360, frameRate: PICTURES },
+  audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+};
 
 before(async () => {
   server = await startServer('room');
   if (haveChromium) chromium = await launchChromium({ flags: [`--use-fake-device-for-media-stream=fps=${PICTURES}`] });
 });
 
-/** For `enterRoom`: the page's camera gives that many pictures a second. */
-const slowCamera = (page) =>
-  page.evaluateOnNewDocument((frameRate) => {
+/** For `enterRoom`: the page's devices are `LIGHT`, whatever else it asks for. */
+const lightDevices = (page) =>
+  page.evaluateOnNewDocument((light) => {
     const devices = navigator.mediaDevices;
     // The page before the first has none.
     if (!devices) return;
     const open = devices.getUserMedia.bind(devices);
-    devices.getUserMedia = (wanted) => open(wanted.video ? { ...wanted, video: { ...wanted.video, frameRate } } : wanted);
-  }, PICTURES);
+    const lighter = (kind, wanted) => wanted[kind] && { [kind]: { ...wanted[kind], ...light[kind] } };
+    devices.getUserMedia = (wanted) => open({ ...wanted, ...lighter('video', wanted), ...lighter('audio', wanted) });
+  }, LIGHT);
 
 after(async () => {
   await chromium?.close();
@@ -61,7 +67,7 @@ for (const [index, { title, members }] of rooms.entries()) {
           browser = await launchFirefox();
           firefoxes.push(browser);
         }
-        pages[name] = await enterRoom(browser, server, room, name, { prepare: slowCamera });
+        pages[name] = await enterRoom(browser, server, room, name, { prepare: lightDevices });
       }
     });
 
