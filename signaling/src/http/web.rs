@@ -4,7 +4,8 @@
 //! relative to themselves: what a browser has of that version it need not ask for again. Names without a version, as
 //! `/weir.js` has them for other pages, are asked for each time, and so is what another version was asked for.
 
-use std::sync::LazyLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -52,7 +53,7 @@ fn page(path: &str, request: &HeaderMap) -> Response {
     let Some(file) = Files::get(path) else {
         return Problem::not_found().into_response();
     };
-    let version = version();
+    let version = format!("{:016x}", version_for_page());
     let text = String::from_utf8_lossy(&file.data).replace("\"/assets/", &format!("\"/assets/@{version}/"));
     let kind = content_type(file.metadata.mimetype());
     secured(answer(text.into_bytes(), kind, &format!("\"{version}\""), ASK_AGAIN, request))
@@ -69,7 +70,7 @@ fn secured(mut response: Response) -> Response {
 /// A file that pages of other origins may load too: the client library is made for them.
 fn shared(path: &str, request: &HeaderMap) -> Response {
     let (path, caching) = match path.strip_prefix('@').and_then(|versioned| versioned.split_once('/')) {
-        Some((wanted, path)) => (path, if wanted == version() { KEEP } else { ASK_AGAIN }),
+        Some((wanted, path)) => (path, if is_current(wanted) { KEEP } else { ASK_AGAIN }),
         None => (path, ASK_AGAIN),
     };
     let Some(file) = Files::get(path) else {
@@ -91,13 +92,26 @@ fn answer(data: Vec<u8>, kind: String, etag: &str, caching: &'static str, reques
     (caching, [(header::CONTENT_TYPE, kind)], data).into_response()
 }
 
-/// Of all files together. Read anew each time where the files are.
-fn version() -> String {
-    static EMBEDDED: LazyLock<String> = LazyLock::new(of_all_files);
-    if cfg!(debug_assertions) { of_all_files() } else { EMBEDDED.clone() }
+/// The version that pages have been given last; 0 before the first.
+static VERSION: AtomicU64 = AtomicU64::new(0);
+
+/// Of all files together: found anew with each page where the files are read from disk.
+fn version_for_page() -> u64 {
+    match VERSION.load(Relaxed) {
+        known if known != 0 && !cfg!(debug_assertions) => known,
+        _ => {
+            let found = of_all_files();
+            VERSION.store(found, Relaxed);
+            found
+        }
+    }
 }
 
-fn of_all_files() -> String {
+fn is_current(version: &str) -> bool {
+    u64::from_str_radix(version, 16).is_ok_and(|version| version == VERSION.load(Relaxed))
+}
+
+fn of_all_files() -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut paths: Vec<_> = Files::iter().collect();
     paths.sort();
@@ -107,7 +121,7 @@ fn of_all_files() -> String {
             (&path, file.metadata.sha256_hash()).hash(&mut hasher);
         }
     }
-    format!("{:016x}", hasher.finish())
+    hasher.finish()
 }
 
 fn etag(file: &EmbeddedFile) -> String {
