@@ -13,7 +13,7 @@ import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } f
 import { nftWorks } from './lib/loss.mjs';
 import { assertFlows, inbound, waitForMedia } from './lib/media.mjs';
 import { block, unblock } from './lib/network.mjs';
-import { enterRoom, shownPath } from './lib/room.mjs';
+import { enterRoom, lightDevices, shownPath } from './lib/room.mjs';
 import { WITH_TOKENS, makeToken, startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
@@ -41,7 +41,7 @@ after(async () => {
 /** Joins a room in the app. `policy`: `relay` for the server's relay alone. */
 function enter(browser, room, name, policy = 'all') {
   const token = makeToken(room, name, '--publish', '--subscribe');
-  return enterRoom(browser, server, `${room}?ice=${policy}#token=${token}`, name);
+  return enterRoom(browser, server, `${room}?ice=${policy}#token=${token}`, name, { prepare: lightDevices });
 }
 
 async function participants(room) {

@@ -3,40 +3,20 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 
-import { closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } from './lib/browsers.mjs';
+import { LIGHT_CAMERA, closePage, haveChromium, haveFirefox, launchChromium, launchFirefox } from './lib/browsers.mjs';
 import { paintCamera, pictureColours } from './lib/colours.mjs';
 import { assertFlows, changes, inbound, negotiationState, waitForMedia, waitForSilence } from './lib/media.mjs';
-import { connected, enterRoom, joinAgain, screenshot, waitForNames } from './lib/room.mjs';
+import { connected, enterRoom, joinAgain, lightDevices, screenshot, waitForNames } from './lib/room.mjs';
 import { startServer } from './lib/server.mjs';
 import { sleep, until } from './lib/wait.mjs';
 
 let chromium;
 let server;
 
-// A small camera of five pictures a second, and sound as it comes: three pages that encode, decode and cancel echoes for more
-// leave a page on two cores no time to load, which is what the reloads would measure then. Chromium's fake camera is told its
-// pictures at the start as well.
-const PICTURES = 5;
-const LIGHT = {
-  video: { width: 640, height: 360, frameRate: PICTURES },
-  audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
-};
-
 before(async () => {
   server = await startServer('room');
-  if (haveChromium) chromium = await launchChromium({ flags: [`--use-fake-device-for-media-stream=fps=${PICTURES}`] });
+  if (haveChromium) chromium = await launchChromium({ flags: [LIGHT_CAMERA] });
 });
-
-/** For `enterRoom`: the page's devices are `LIGHT`, whatever else it asks for. */
-const lightDevices = (page) =>
-  page.evaluateOnNewDocument((light) => {
-    const devices = navigator.mediaDevices;
-    // The page before the first has none.
-    if (!devices) return;
-    const open = devices.getUserMedia.bind(devices);
-    const lighter = (kind, wanted) => wanted[kind] && { [kind]: { ...wanted[kind], ...light[kind] } };
-    devices.getUserMedia = (wanted) => open({ ...wanted, ...lighter('video', wanted), ...lighter('audio', wanted) });
-  }, LIGHT);
 
 after(async () => {
   await chromium?.close();
