@@ -92,7 +92,8 @@ export function negotiationState(page) {
 }
 
 /**
- * The lines that have gone and come: two whole SDPs side by side tell nobody what the trouble is.
+ * The lines that have gone and come, or that their order is another: two whole SDPs side by side tell nobody what the
+ * trouble is. Empty only where all is as it was.
  * @param {string[]} earlier
  * @param {string[]} now
  */
@@ -106,7 +107,9 @@ export function changes(earlier, now) {
     };
     return some.filter(missing).map((line) => `${sign} ${line}`);
   };
-  return [...only(earlier, now, '-'), ...only(now, earlier, '+')];
+  const found = [...only(earlier, now, '-'), ...only(now, earlier, '+')];
+  const moved = earlier.findIndex((line, at) => line !== now[at]);
+  return found.length === 0 && moved >= 0 ? [`in another order from ${earlier[moved]}`] : found;
 }
 
 /** Resolves when the page decodes no more than `others` others: what waited in its buffers has been decoded. */
