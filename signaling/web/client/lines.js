@@ -72,12 +72,39 @@ export function describeLines(lines) {
 }
 
 /**
- * Switches a sender's layers on and off, as the server's `layers` says somebody wants them.
+ * What was last said to be wanted of a sender whose parameters are being set.
+ *
+ * @type {WeakMap<RTCRtpSender, string[]>}
+ */
+const latest = new WeakMap();
+
+/**
+ * Switches a sender's layers on and off, as the server's `layers` says somebody wants them. While a browser sets
+ * parameters it gives back those from before, so a word that comes meanwhile waits: compared with these, "all on" just
+ * after "all off" would change nothing, and all would stay off. Of several that wait the last counts.
  *
  * @param {RTCRtpSender} sender
  * @param {string[]} wanted rids; of a line without rids, anything means its one layer
  */
 export async function applyLayers(sender, wanted) {
+  const busy = latest.has(sender);
+  latest.set(sender, wanted);
+  if (busy) return;
+  try {
+    for (let applied; applied !== wanted; wanted = latest.get(sender) ?? wanted) {
+      applied = wanted;
+      await switchLayers(sender, wanted);
+    }
+  } finally {
+    latest.delete(sender);
+  }
+}
+
+/**
+ * @param {RTCRtpSender} sender whose parameters are not being set
+ * @param {string[]} wanted
+ */
+async function switchLayers(sender, wanted) {
   const parameters = sender.getParameters();
   const { encodings } = parameters;
   if (!encodings?.length) return;
