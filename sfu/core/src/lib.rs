@@ -34,3 +34,7 @@ mod sdp_form;
 mod speaker;
 mod timers;
 mod track;
+
+#[cfg(planted)]
+#[path = "../../../tests/purity/offences.rs"]
+mod offences;
