@@ -34,9 +34,11 @@ for (const [name, have, launch] of BROWSERS) {
      * tasks of their own, as Chromium fails; or at once, as Firefox does. The call stands, since Chromium without an encoder
      * is done before the next word.
      * @param {string[][]} words
+     * @param {boolean} apart
+     * @param {number} failing so many changes of parameters fail, at first
      */
-    const sentAfter = (words, apart) =>
-      page.evaluate(async (all, apart) => {
+    const sentAfter = (words, apart, failing = 0) =>
+      page.evaluate(async (all, apart, failing) => {
         const { applyLayers } = await import('/assets/client/lines.js');
         const [from, to] = [new RTCPeerConnection(), new RTCPeerConnection()];
         from.onicecandidate = ({ candidate }) => candidate && to.addIceCandidate(candidate);
@@ -54,6 +56,12 @@ for (const [name, have, launch] of BROWSERS) {
         while (from.connectionState !== 'connected') {
           await new Promise((resolve) => from.addEventListener('connectionstatechange', resolve, { once: true }));
         }
+        const set = sender.setParameters.bind(sender);
+        let left = failing;
+        sender.setParameters = async (parameters) => {
+          if (left-- > 0) throw new DOMException('not now', 'OperationError');
+          await set(parameters);
+        };
         const applied = [];
         for (const wanted of all) {
           applied.push(applyLayers(sender, wanted));
@@ -63,12 +71,13 @@ for (const [name, have, launch] of BROWSERS) {
             port2.postMessage(null);
           });
         }
-        await Promise.all(applied);
+        const failed = (await Promise.allSettled(applied)).filter(({ reason }) => reason);
+        if (failed.length > failing) throw failed[0].reason;
         const { encodings } = sender.getParameters();
         [from, to].forEach((pc) => pc.close());
         camera.getTracks().forEach((track) => track.stop());
         return encodings.filter((encoding) => encoding.active).map(({ rid }) => rid);
-      }, words, apart);
+      }, words, apart, failing);
 
     const assertSent = async (words, rids) => {
       for (const apart of [true, false]) assert.deepEqual(await sentAfter(words, apart), rids, apart ? 'apart' : 'at once');
@@ -87,6 +96,10 @@ for (const [name, have, launch] of BROWSERS) {
     test('of many words the last one counts', async () => {
       await assertSent([[], ['q'], ['q', 'h', 'f'], [], ['h']], ['h']);
       await assertSent([[], ['q', 'h', 'f'], []], []);
+    });
+
+    test('a change that fails does not take the next one with it', async () => {
+      assert.deepEqual(await sentAfter([[], ['h']], false, 1), ['h']);
     });
   });
 }

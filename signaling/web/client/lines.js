@@ -90,14 +90,13 @@ export async function applyLayers(sender, wanted) {
   const busy = latest.has(sender);
   latest.set(sender, wanted);
   if (busy) return;
-  try {
-    for (let applied; applied !== wanted; wanted = latest.get(sender) ?? wanted) {
-      applied = wanted;
-      await switchLayers(sender, wanted);
-    }
-  } finally {
-    latest.delete(sender);
+  let failure = null;
+  for (let applied; applied !== wanted; wanted = latest.get(sender) ?? wanted) {
+    applied = wanted;
+    failure = await switchLayers(sender, wanted).then(() => null, (error) => error);
   }
+  latest.delete(sender);
+  if (failure) throw failure;
 }
 
 /**
