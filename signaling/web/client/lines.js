@@ -72,31 +72,26 @@ export function describeLines(lines) {
 }
 
 /**
- * What was last said to be wanted of a sender whose parameters are being set.
+ * The last change of a sender's parameters, done or under way.
  *
- * @type {WeakMap<RTCRtpSender, string[]>}
+ * @type {WeakMap<RTCRtpSender, Promise<void>>}
  */
-const latest = new WeakMap();
+const changes = new WeakMap();
 
 /**
- * Switches a sender's layers on and off, as the server's `layers` says somebody wants them. While a browser sets
- * parameters it gives back those from before, so a word that comes meanwhile waits: compared with these, "all on" just
- * after "all off" would change nothing, and all would stay off. Of several that wait the last counts.
+ * Switches a sender's layers on and off, as the server's `layers` says somebody wants them; one word after another. While
+ * parameters are being set, Firefox gives back those from before, so that "all on" just after "all off" would change
+ * nothing, and Chromium takes no others.
  *
  * @param {RTCRtpSender} sender
  * @param {string[]} wanted rids; of a line without rids, anything means its one layer
+ * @returns {Promise<void>}
  */
-export async function applyLayers(sender, wanted) {
-  const busy = latest.has(sender);
-  latest.set(sender, wanted);
-  if (busy) return;
-  let failure = null;
-  for (let applied; applied !== wanted; wanted = latest.get(sender) ?? wanted) {
-    applied = wanted;
-    failure = await switchLayers(sender, wanted).then(() => null, (error) => error);
-  }
-  latest.delete(sender);
-  if (failure) throw failure;
+export function applyLayers(sender, wanted) {
+  const before = changes.get(sender) ?? Promise.resolve();
+  const change = before.catch(() => {}).then(() => switchLayers(sender, wanted));
+  changes.set(sender, change);
+  return change;
 }
 
 /**
